@@ -1,0 +1,26 @@
+"""Background jobs in your own PostgreSQL, through your own SQLAlchemy.
+
+>>> session.add_all([order, send_receipt.new(order_id)])  # committed together, or not at all  # doctest: +SKIP
+>>> await SqlaOban(engine, queues={"default": 10}).run()  # runs them  # doctest: +SKIP
+"""
+
+from sqla_oban.models import Job, Peer, metadata
+from sqla_oban.outcomes import Cancel, Snooze
+from sqla_oban.runner import SqlaOban
+from sqla_oban.settings import QueueConfig
+from sqla_oban.states import JobState
+from sqla_oban.workers import current_job, job, worker
+
+__all__ = [
+    "Cancel",
+    "Job",
+    "JobState",
+    "Peer",
+    "QueueConfig",
+    "Snooze",
+    "SqlaOban",
+    "current_job",
+    "job",
+    "metadata",
+    "worker",
+]

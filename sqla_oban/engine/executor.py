@@ -1,0 +1,184 @@
+"""Runs one claimed job and says how it ended."""
+
+import asyncio
+import json
+import logging
+import math
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from sqla_oban import telemetry
+from sqla_oban.backoff import exponential
+from sqla_oban.engine.dispatcher import Dispatcher
+from sqla_oban.engine.loading import load
+from sqla_oban.models import Job
+from sqla_oban.outcomes import MAX_DELAY, Cancel, Snooze
+from sqla_oban.payload import storable_text
+from sqla_oban.queries.ack import Ack
+from sqla_oban.queries.claim import Claimed
+from sqla_oban.states import JobState
+from sqla_oban.telemetry.bus import wanted
+from sqla_oban.telemetry.events import JobAbandoned, JobFinished, JobStarted
+from sqla_oban.workers.context import RUNNING, RunningJob
+from sqla_oban.workers.definition import Definition
+from sqla_oban.workers.options import ExecutorKind
+from sqla_oban.workers.registry import Registry
+
+log = logging.getLogger(__name__)
+
+MAX_ERROR = 50_000
+"""Characters of a traceback that are kept, half from each end: errors accumulate in the row with every attempt."""
+
+
+class Execution:
+    """A claimed job on its way through this node.
+
+    Attributes:
+        claimed: the row.
+        task: what runs it.
+        running: what its code sees of it; None until the worker was found.
+        abandoned: whether the node has given it up, so that it has no outcome.
+    """
+
+    __slots__ = ("abandoned", "claimed", "running", "task")
+
+    def __init__(self, claimed: Claimed) -> None:
+        self.claimed = claimed
+        self.task: asyncio.Task[Ack | None] | None = None
+        self.running: RunningJob | None = None
+        self.abandoned = False
+
+    def abandon(self) -> None:
+        """Stop the job, as far as its kind can be stopped; if it ends with a result all the same, that counts."""
+        self.abandoned = True
+        if self.running is not None:
+            self.running.cancel()
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Executor:
+    """Runs jobs of one queue: resolves the worker, dispatches the call, judges the result.
+
+    `execute` never raises: whatever a worker, its arguments or its name do ends as a failed attempt with its reason.
+
+    Args:
+        holder: `[node, producer]`, as the jobs are claimed by.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        dispatchers: Mapping[ExecutorKind, Dispatcher],
+        *,
+        node: str,
+        queue: str,
+        holder: list[str],
+    ) -> None:
+        self._registry = registry
+        self._dispatchers = dispatchers
+        self._node = node
+        self._queue = queue
+        self._holder = holder
+
+    async def execute(self, job: Execution) -> Ack | None:
+        """Run the job; returns what to write, or None when it was abandoned and has no outcome."""
+        claimed, started = job.claimed, time.monotonic()
+        if wanted(JobStarted):
+            telemetry.emit(JobStarted(**self._facts(claimed)))
+        error: BaseException | None = None
+        try:
+            ack = _judged(claimed, await self._call(job))
+        except BaseException as raised:  # SystemExit in a worker must end the attempt, not the process
+            if job.abandoned:
+                telemetry.emit(JobAbandoned(**self._facts(claimed)))
+                return None
+            error = raised
+            ack = self._failed(claimed, raised)
+        if wanted(JobFinished):
+            seconds, reason = time.monotonic() - started, None if error is None else _summary(error)
+            telemetry.emit(JobFinished(**self._facts(claimed), state=ack.state, seconds=seconds, error=reason))
+        return ack
+
+    async def _call(self, job: Execution) -> object:
+        claimed = job.claimed
+        definition = self._registry.get(claimed.worker)
+        args = json.loads(claimed.args)
+        call = definition.prepare(args, lambda: self._load(claimed))
+        job.running = RunningJob(
+            id=claimed.id,
+            queue=self._queue,
+            worker=claimed.worker,
+            attempt=claimed.attempt,
+            max_attempts=claimed.max_attempts,
+            args=args,
+        )
+        RUNNING.set(job.running)
+        return await self._dispatchers[definition.executor].run(call)
+
+    def _failed(self, claimed: Claimed, error: BaseException) -> Ack:
+        text = describe(error)
+        if claimed.attempt >= claimed.max_attempts:
+            return Ack(claimed.id, claimed.attempted_at, JobState.DISCARDED, error=text)
+        delay, complaint = self._backoff(claimed)
+        return Ack(claimed.id, claimed.attempted_at, JobState.RETRYABLE, delay=delay, error=clipped(text + complaint))
+
+    def _backoff(self, claimed: Claimed) -> tuple[float, str]:
+        """The delay by the worker's own rule; if that fails, by the default's, with the complaint to record."""
+        try:
+            definition: Definition = self._registry.get(claimed.worker)
+            delay = definition.delay(lambda: self._load(claimed), claimed.attempt, claimed.max_attempts)
+            if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
+                raise ValueError(f"backoff must return seconds, got {delay!r}")
+            return min(float(delay), MAX_DELAY), ""
+        except LookupError:
+            return exponential(claimed.attempt, claimed.max_attempts), ""
+        except Exception as error:
+            fallback = exponential(claimed.attempt, claimed.max_attempts)
+            return fallback, f"\nThe worker's backoff failed too, the default is used:\n{describe(error)}"
+
+    def _load(self, claimed: Claimed) -> Job:
+        return load(claimed, queue=self._queue, holder=self._holder)
+
+    def _facts(self, claimed: Claimed) -> dict[str, Any]:
+        return {
+            "node": self._node,
+            "id": claimed.id,
+            "queue": self._queue,
+            "worker": claimed.worker,
+            "attempt": claimed.attempt,
+        }
+
+
+def describe(error: BaseException) -> str:
+    """An exception with its traceback, as text that can be stored.
+
+    >>> describe(ValueError("no such order"))
+    'ValueError: no such order\\n'
+    """
+    return clipped(storable_text("".join(traceback.format_exception(error))))
+
+
+def clipped(text: str) -> str:
+    """`text` shortened in its middle to what is kept of an error."""
+    if len(text) <= MAX_ERROR:
+        return text
+    half = MAX_ERROR // 2
+    return f"{text[:half]}\n... {len(text) - MAX_ERROR} characters left out ...\n{text[-half:]}"
+
+
+def _judged(claimed: Claimed, result: object) -> Ack:
+    match result:
+        case Snooze():
+            return Ack(claimed.id, claimed.attempted_at, JobState.SCHEDULED, delay=result.seconds, refund=True)
+        case Cancel():
+            reason = clipped(storable_text(f"cancelled: {result.reason}"))
+            return Ack(claimed.id, claimed.attempted_at, JobState.CANCELLED, error=reason)
+        case _:
+            return Ack(claimed.id, claimed.attempted_at, JobState.COMPLETED)
+
+
+def _summary(error: BaseException) -> str:
+    return storable_text("".join(traceback.format_exception_only(error)).strip())

@@ -1,0 +1,101 @@
+"""Proves that the producers of this node live; and makes the node stop its jobs when it cannot prove it.
+
+The proof is a row a producer with a time to live, written from a thread of its own (`engine.pulse`), so that a job
+that blocks the event loop does not look dead. After `ttl` seconds without proof, by PostgreSQL's clock, the leader
+gives the node's jobs to others. Therefore a node that has not renewed for `ttl - margin`, by its own clock counted
+from before it sent the last proof, stops them itself first: a job does not run in two places because of a cut wire.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from sqla_oban import telemetry
+from sqla_oban.engine.database import Link
+from sqla_oban.engine.service import Service
+from sqla_oban.queries.producers import BEAT
+from sqla_oban.settings import HeartbeatSettings
+from sqla_oban.telemetry.events import Beaten, LivenessLost
+
+
+class Alive(Protocol):
+    """What has to be proven alive."""
+
+    @property
+    def uuid(self) -> UUID: ...
+    @property
+    def queue(self) -> str: ...
+    @property
+    def limit(self) -> int: ...
+
+
+class Heartbeat(Service):
+    """Renews the rows of `producers`.
+
+    Args:
+        on_lost: called, on the heartbeat's thread, when the node can no longer count as alive.
+        on_restored: called there when it does again.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        producers: Sequence[Alive],
+        *,
+        name: str,
+        node: str,
+        settings: HeartbeatSettings,
+        on_lost: Callable[[], None],
+        on_restored: Callable[[], None],
+    ) -> None:
+        super().__init__(node=node, interval=settings.interval)
+        self._link = link
+        self._producers = producers
+        self._name = name
+        self._settings = settings
+        self._on_lost, self._on_restored = on_lost, on_restored
+        self._alarm: asyncio.TimerHandle | None = None
+        self._lost = False
+
+    async def start(self) -> None:
+        """Prove it once before anything is claimed; raises what goes wrong with that."""
+        await self.tick()
+        await super().start()
+
+    async def stop(self) -> None:
+        await super().stop()
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    async def tick(self) -> None:
+        """Prove that the producers live."""
+        sent = time.monotonic()
+        await self._link.execute(
+            BEAT,
+            {
+                "uuids": [producer.uuid for producer in self._producers],
+                "queues": [producer.queue for producer in self._producers],
+                "limits": [producer.limit for producer in self._producers],
+                "name": self._name,
+                "node": self.node,
+                "ttl": self._settings.ttl,
+            },
+        )
+        self._set_alarm(sent + self._settings.ttl - self._settings.margin)
+        telemetry.emit(Beaten(node=self.node))
+        if self._lost:
+            self._lost = False
+            self._on_restored()
+
+    def _set_alarm(self, at: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_later(at - time.monotonic(), self._lose)
+
+    def _lose(self) -> None:
+        self._lost = True
+        telemetry.emit(LivenessLost(node=self.node))
+        self._on_lost()

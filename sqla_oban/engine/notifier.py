@@ -1,0 +1,137 @@
+"""Hears that there is work; keeps hearing.
+
+Wake-ups are hints: the table is the truth, and whoever is not woken finds out by looking. So everything here may fail,
+and the worst that happens is that jobs start a little later.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from secrets import token_hex
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sqla_oban import telemetry
+from sqla_oban.engine.database import Link
+from sqla_oban.engine.listeners import Listener, listener
+from sqla_oban.engine.notices import decode, encode
+from sqla_oban.engine.service import Service
+from sqla_oban.queries.wake import NOTIFY, WRITERS, drop, hold
+from sqla_oban.settings import NotifierSettings
+from sqla_oban.telemetry.events import ListenerDown, ListenerUp
+
+log = logging.getLogger(__name__)
+
+Subscriber = Callable[[dict[str, Any]], None]
+
+
+class Notifier(Service):
+    """One supervised LISTEN on the link that also carries the wake-up locks.
+
+    A round trip through NOTIFY itself proves that notifications arrive: a connection can be dead without an error,
+    and a pooler can accept LISTEN and never deliver. Whenever hearing begins anew, `on_hearing` is called, because
+    what was said in between is lost.
+
+    Args:
+        link: the connection; LISTEN is repeated whenever it is opened anew.
+        home: the schema of the tables, which the channels' names begin with.
+        schema: the same where it was given explicitly, None where it is the search path's.
+    """
+
+    def __init__(self, link: Link, *, node: str, home: str, schema: str | None, settings: NotifierSettings) -> None:
+        super().__init__(node=node, interval=settings.health_interval)
+        self.hearing = False
+        self.generation = 0
+        self.on_hearing: Callable[[], None] = lambda: None
+        self._link = link
+        self._home = home
+        self._hold, self._drop = hold(schema), drop(schema)
+        self._jobs_table = f"{_quoted(home)}.oban_jobs"
+        self._timeout = settings.timeout
+        self._echo_channel = f"sqla_oban_{token_hex(8)}"
+        self._subscribers: dict[str, Subscriber] = {}
+        self._listener: Listener | None = None
+        link.on_open, link.on_idle = self._listen, self._resume
+
+    def subscribe(self, channel: str, subscriber: Subscriber) -> None:
+        """Call `subscriber`, on the notifier's thread, with each notice on one of Oban's channels."""
+        self._subscribers[f"{self._home}.oban_{channel}"] = subscriber
+
+    async def notify(self, channel: str, notice: dict[str, Any]) -> None:
+        """Send `notice` to one of Oban's channels."""
+        await self._link.execute(NOTIFY, {"channel": f"{self._home}.oban_{channel}", "payload": encode(notice)})
+
+    async def stop(self) -> None:
+        """Stop; that the connection closes afterwards is no news."""
+        await super().stop()
+        self.hearing = False
+
+    async def tick(self) -> None:
+        """Prove that notifications arrive."""
+        self._echo = asyncio.Event()
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._link.execute(NOTIFY, {"channel": self._echo_channel, "payload": ""})
+                await self._echo.wait()
+        except Exception as error:
+            self._deaf(f"{type(error).__name__}: {error}" if str(error) else "a notification to ourselves got lost")
+            await self._link.drop()
+            raise
+        if not self.hearing:
+            self.hearing = True
+            telemetry.emit(ListenerUp(node=self.node))
+            self.on_hearing()
+
+    async def rest(self, queue: str) -> tuple[int, list[str]]:
+        """Be rung for `queue` from now on.
+
+        Returns the generation of the connection that holds the key, which is lost with it; and the transactions that
+        may not have seen it (see `queries.wake`).
+        """
+        await self._link.execute(self._hold, {"queue": queue})
+        return self.generation, await self.writers(None)
+
+    async def writers(self, among: Sequence[str] | None) -> list[str]:
+        """The transactions that are writing jobs; of those `among`, if given."""
+        return [row[0] for row in await self._link.execute(WRITERS, {"table": self._jobs_table, "among": among})]
+
+    async def leave(self, queue: str) -> None:
+        """Be rung for `queue` no longer."""
+        await self._link.execute(self._drop, {"queue": queue})
+
+    async def _listen(self, connection: AsyncConnection) -> None:
+        self.generation += 1
+        self._listener = await listener(connection, self._heard, self._lost)
+        await self._listener.listen([*self._subscribers, self._echo_channel])
+
+    def _resume(self) -> None:
+        if self._listener is not None:
+            self._listener.resume()
+
+    def _heard(self, channel: str, payload: str) -> None:
+        if channel == self._echo_channel:
+            self._echo.set()
+            return
+        notice, subscriber = decode(payload), self._subscribers.get(channel)
+        if notice is None or subscriber is None:
+            log.debug("ignored a notification on %s that is not Oban's", channel)
+            return
+        try:
+            subscriber(notice)
+        except Exception:
+            log.exception("a notification on %s could not be handled", channel)
+
+    def _lost(self) -> None:
+        self._deaf("the connection was closed")
+        self.wake()
+
+    def _deaf(self, reason: str) -> None:
+        if self.hearing:
+            self.hearing = False
+            log.warning("notifications do not arrive, jobs are found by polling until they do: %s", reason)
+            telemetry.emit(ListenerDown(node=self.node, reason=reason))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,53 @@
+"""Makes due jobs available, and finds work whose wake-up was lost."""
+
+from collections.abc import Sequence
+
+from sqla_oban import telemetry
+from sqla_oban.engine.database import Link
+from sqla_oban.engine.notifier import Notifier
+from sqla_oban.engine.producer import Producer
+from sqla_oban.engine.service import Service
+from sqla_oban.queries.stage import Staged, stage
+from sqla_oban.settings import StagerSettings
+from sqla_oban.telemetry.events import JobsStaged
+
+
+class Stager(Service):
+    """One look at the table a second, for all queues at once; sooner when a job is known to be due sooner."""
+
+    def __init__(
+        self,
+        link: Link,
+        notifier: Notifier,
+        producers: Sequence[Producer],
+        *,
+        node: str,
+        schema: str | None,
+        settings: StagerSettings,
+    ) -> None:
+        super().__init__(node=node, interval=settings.interval)
+        self._link = link
+        self._notifier = notifier
+        self._producers = producers
+        self._settings = settings
+        self._stage = stage(schema)
+
+    async def tick(self) -> float | None:
+        """Stage what is due and wake the producers that have something to do."""
+        interval = self._settings.interval if self._notifier.hearing else self._settings.deaf_interval
+        asked = {
+            "limit": self._settings.limit,
+            "asleep": [producer.queue for producer in self._producers if producer.asleep],
+            "horizon": interval,
+        }
+        found = Staged._make((await self._link.execute(self._stage, asked))[0])
+        if found.count:
+            telemetry.emit(JobsStaged(node=self.node, queues=tuple(sorted(found.queues)), count=found.count))
+        for producer in self._producers:
+            if producer.queue in found.queues or producer.queue in found.waiting:
+                producer.look()
+        if found.count >= self._settings.limit:
+            return 0.0
+        if found.next_due is not None:
+            return found.next_due
+        return None if self._notifier.hearing else interval

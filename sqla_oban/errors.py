@@ -1,0 +1,81 @@
+"""Every exception of this project, in one tree.
+
+    ObanError
+    ├── ConfigurationError (ValueError)   a setting or a queue is wrong
+    │   └── UnsupportedEngine             not an async engine on PostgreSQL
+    ├── DeclarationError (ValueError)     a worker is declared wrongly
+    ├── UnknownOption (TypeError)         an option that does not exist; says which one was meant
+    ├── InvalidJob (ValueError)           a job's field holds what cannot be stored
+    ├── InvalidArguments (TypeError)      a worker's arguments do not fit its signature
+    ├── UnserialisableValue (TypeError)   a value that does not survive JSON and PostgreSQL
+    ├── SchemaMismatch (RuntimeError)     the database is behind or ahead of this library
+    ├── UnknownWorker (LookupError)       a job names a worker that this process does not know
+    ├── NoCurrentJob (LookupError)        `current_job()` outside of a running job
+    └── TemporaryPostgresError (RuntimeError)  no PostgreSQL to be found or started
+
+Each also derives from the builtin that callers would catch without knowing this tree. A message is one sentence
+that says what was wrong, and what to do where that is not obvious.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ObanError(Exception):
+    """The base of every error that this library raises on purpose."""
+
+
+class ConfigurationError(ObanError, ValueError):
+    """A setting of the runner or of one of its services is wrong."""
+
+
+class UnsupportedEngine(ConfigurationError):
+    """The runner was given something else than an AsyncEngine on PostgreSQL."""
+
+
+class DeclarationError(ObanError, ValueError):
+    """A worker is declared in a way that could not work."""
+
+
+class UnknownOption(ObanError, TypeError):
+    """An option that does not exist.
+
+    Args:
+        option: the name that was given.
+        known: the names that exist.
+        where: what the option was given to, as the message should name it.
+    """
+
+    def __init__(self, option: str, known: Iterable[str], where: str) -> None:
+        names = sorted(known)
+        close = get_close_matches(option, names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known options: {', '.join(names)}"
+        super().__init__(f"{where} has no option {option!r}; {hint}")
+
+
+class InvalidJob(ObanError, ValueError):
+    """A field of a job holds what the table cannot store."""
+
+
+class InvalidArguments(ObanError, TypeError):
+    """Arguments do not fit the signature of the worker they are meant for."""
+
+
+class UnserialisableValue(ObanError, TypeError):
+    """A value would not come back from PostgreSQL's JSON the way it went in."""
+
+
+class SchemaMismatch(ObanError, RuntimeError):
+    """The tables in the database are of another version than this library needs."""
+
+
+class UnknownWorker(ObanError, LookupError):
+    """A job names a worker that no imported module of this process declares."""
+
+
+class NoCurrentJob(ObanError, LookupError):
+    """`current_job()` was called where no job is running."""
+
+
+class TemporaryPostgresError(ObanError, RuntimeError):
+    """A temporary PostgreSQL server could not be found, started or reached."""

@@ -1,0 +1,132 @@
+"""Version 1: Oban's tables, our indexes, and the wake-up trigger. Frozen: later versions change it, this file stays.
+
+Table, column, type and check names are Oban's own, so that its other clients can share them. Every name is
+qualified with `{schema}`: the trigger runs under the search_path of whoever inserts.
+"""
+
+UPGRADE = (
+    """
+    CREATE TYPE {schema}.oban_job_state AS ENUM
+      ('available', 'scheduled', 'suspended', 'executing', 'retryable', 'completed', 'discarded', 'cancelled')
+    """,
+    """
+    CREATE TABLE {schema}.oban_jobs (
+      id bigint GENERATED ALWAYS AS IDENTITY,
+      state {schema}.oban_job_state NOT NULL DEFAULT 'available',
+      queue text NOT NULL DEFAULT 'default',
+      worker text NOT NULL,
+      attempt smallint NOT NULL DEFAULT 0,
+      max_attempts smallint NOT NULL DEFAULT 20,
+      priority smallint NOT NULL DEFAULT 0,
+      args jsonb NOT NULL DEFAULT '{{}}',
+      meta jsonb NOT NULL DEFAULT '{{}}',
+      tags text[] NOT NULL DEFAULT ARRAY[]::text[],
+      errors jsonb NOT NULL DEFAULT '[]',
+      attempted_by text[] NOT NULL DEFAULT ARRAY[]::text[],
+      inserted_at timestamp NOT NULL DEFAULT timezone('UTC', now()),
+      scheduled_at timestamp NOT NULL DEFAULT timezone('UTC', now()),
+      attempted_at timestamp,
+      cancelled_at timestamp,
+      completed_at timestamp,
+      discarded_at timestamp,
+      CONSTRAINT oban_jobs_pkey PRIMARY KEY (id),
+      CONSTRAINT attempt_range CHECK (attempt >= 0 AND attempt <= max_attempts),
+      CONSTRAINT queue_length CHECK (char_length(queue) > 0 AND char_length(queue) <= 127),
+      CONSTRAINT worker_length CHECK (char_length(worker) > 0 AND char_length(worker) <= 127),
+      CONSTRAINT positive_max_attempts CHECK (max_attempts > 0),
+      CONSTRAINT non_negative_priority CHECK (priority >= 0)
+    ) WITH (
+      fillfactor = 85,
+      autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 50,
+      autovacuum_analyze_scale_factor = 0.02, autovacuum_analyze_threshold = 100,
+      autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_vacuum_insert_threshold = 1000,
+      autovacuum_vacuum_cost_limit = 2000, autovacuum_vacuum_cost_delay = 1
+    )
+    """,
+    # The claim reads this index front to back: its columns are exactly the ORDER BY.
+    """
+    CREATE INDEX oban_jobs_claim_index ON {schema}.oban_jobs (queue, priority, scheduled_at, id)
+      WHERE state = 'available'
+    """,
+    """
+    CREATE INDEX oban_jobs_staging_index ON {schema}.oban_jobs (scheduled_at, id) INCLUDE (queue)
+      WHERE state IN ('scheduled', 'retryable')
+    """,
+    "CREATE INDEX oban_jobs_executing_index ON {schema}.oban_jobs (attempted_at) WHERE state = 'executing'",
+    "CREATE INDEX oban_jobs_completed_at_index ON {schema}.oban_jobs (completed_at) WHERE state = 'completed'",
+    "CREATE INDEX oban_jobs_cancelled_at_index ON {schema}.oban_jobs (cancelled_at) WHERE state = 'cancelled'",
+    "CREATE INDEX oban_jobs_discarded_at_index ON {schema}.oban_jobs (discarded_at) WHERE state = 'discarded'",
+    """
+    CREATE UNLOGGED TABLE {schema}.oban_peers (
+      name text NOT NULL,
+      node text NOT NULL,
+      started_at timestamp NOT NULL,
+      expires_at timestamp NOT NULL,
+      CONSTRAINT oban_peers_pkey PRIMARY KEY (name)
+    )
+    """,
+    """
+    CREATE UNLOGGED TABLE {schema}.oban_producers (
+      uuid uuid NOT NULL,
+      name text NOT NULL DEFAULT 'oban',
+      node text NOT NULL,
+      queue text NOT NULL,
+      meta jsonb NOT NULL DEFAULT '{{}}',
+      started_at timestamp NOT NULL DEFAULT timezone('UTC', now()),
+      updated_at timestamp NOT NULL DEFAULT timezone('UTC', now()),
+      CONSTRAINT oban_producers_pkey PRIMARY KEY (uuid)
+    )
+    """,
+    # A producer that sleeps with room to spare holds this key as a shared advisory lock of its session.
+    """
+    CREATE FUNCTION {schema}.oban_wake_key(queue text) RETURNS bigint LANGUAGE sql STABLE AS $oban$
+      SELECT hashtextextended(queue, {jobs_literal}::regclass::oid::bigint)
+    $oban$
+    """,
+    # Rings only when somebody sleeps: an unconditional NOTIFY makes all commits queue up behind one lock.
+    # The probe reads no row and takes no snapshot, so it is right in every isolation level, and it never waits.
+    # Lock and unlock stand in one expression, so that no cancel falls between them; the second try is against
+    # another prober, who holds the key for a microsecond. A foreign producer holds no key and is always rung.
+    """
+    CREATE FUNCTION {schema}.oban_ring(queue text) RETURNS boolean LANGUAGE plpgsql AS $oban$
+    DECLARE
+      key bigint := {schema}.oban_wake_key($1);
+    BEGIN
+      IF current_setting('sqla_oban.notify', true) = 'off' THEN
+        RETURN false;
+      END IF;
+      IF (CASE WHEN pg_try_advisory_lock(key) OR pg_try_advisory_lock(key)
+            THEN NOT pg_advisory_unlock(key) ELSE true END)
+         OR EXISTS (SELECT FROM {schema}.oban_producers p WHERE p.queue = $1 AND NOT p.meta ? 'ttl')
+      THEN
+        PERFORM pg_notify({schema_literal} || '.oban_insert', json_build_object('queue', $1)::text);
+        RETURN true;
+      END IF;
+      RETURN false;
+    END
+    $oban$
+    """,
+    """
+    CREATE FUNCTION {schema}.oban_jobs_wake() RETURNS trigger LANGUAGE plpgsql AS $oban$
+    BEGIN
+      PERFORM {schema}.oban_ring(q.queue)
+        FROM (SELECT DISTINCT n.queue FROM inserted n WHERE n.state = 'available') q;
+      RETURN NULL;
+    END
+    $oban$
+    """,
+    """
+    CREATE TRIGGER oban_jobs_wake AFTER INSERT ON {schema}.oban_jobs REFERENCING NEW TABLE AS inserted
+      FOR EACH STATEMENT EXECUTE FUNCTION {schema}.oban_jobs_wake()
+    """,
+)
+
+DOWNGRADE = (
+    "DROP TABLE {schema}.oban_producers",
+    "DROP TABLE {schema}.oban_peers",
+    "DROP TABLE {schema}.oban_jobs",
+    "DROP FUNCTION {schema}.oban_jobs_wake()",
+    "DROP FUNCTION {schema}.oban_ring(text)",
+    "DROP FUNCTION {schema}.oban_wake_key(text)",
+    "DROP TYPE {schema}.oban_job_state",
+)

@@ -1,0 +1,11 @@
+"""What is stored: mapped classes for the tables of `migrations`.
+
+The migrations are the truth about the tables; a test compares these classes with what they make.
+"""
+
+from sqla_oban.models.base import ObanBase, metadata
+from sqla_oban.models.job import Job, JobMixin
+from sqla_oban.models.peer import Peer, PeerMixin
+from sqla_oban.models.producer import Producer
+
+__all__ = ["Job", "JobMixin", "ObanBase", "Peer", "PeerMixin", "Producer", "metadata"]

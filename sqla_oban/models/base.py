@@ -1,0 +1,32 @@
+"""The library's own declarative base, and the types its columns share."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import DateTime, Dialect, MetaData, TypeDecorator, text
+from sqlalchemy.orm import DeclarativeBase
+
+from sqla_oban.models.checks import aware
+
+metadata = MetaData()
+
+UTC_NOW = text("timezone('UTC', now())")
+"""The server default of Oban's timestamps."""
+
+
+class ObanBase(DeclarativeBase):
+    """Base of the concrete models; its metadata goes into `target_metadata` of the host's alembic environment."""
+
+    metadata = metadata
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """Aware datetimes in Python, `timestamp without time zone` holding UTC in PostgreSQL, as Oban stores them."""
+
+    impl = DateTime(timezone=False)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else aware("a timestamp", value).astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)

@@ -1,0 +1,83 @@
+"""What a field of a job may hold: the limits of the table, checked where the value is given."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqla_oban.errors import InvalidJob
+from sqla_oban.outcomes import MAX_DELAY
+from sqla_oban.payload import snapshot
+
+MAX_NAME = 127
+"""Characters of a queue or a worker; the table's checks say the same."""
+
+
+def checked_name(field: str, value: object) -> str:
+    """A queue's or worker's name that the table accepts.
+
+    Raises:
+        InvalidJob: it is blank, too long, holds NUL or is no text.
+    """
+    if not isinstance(value, str):
+        raise InvalidJob(f"{field} must be a str, got {value!r}")
+    if not value.strip():
+        raise InvalidJob(f"{field} must not be blank, got {value!r}")
+    if len(value) > MAX_NAME:
+        raise InvalidJob(f"{field} may have {MAX_NAME} characters at most, got {len(value)}: {value[:40]!r}...")
+    snapshot(value, field)
+    return value
+
+
+def checked_number(field: str, value: object) -> int:
+    """A priority or a number of attempts that fits the column.
+
+    Raises:
+        InvalidJob: it does not, or is no integer.
+    """
+    least = 1 if field == "max_attempts" else 0
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidJob(f"{field} must be an integer, got {value!r}")
+    if not least <= value <= 32_767:
+        raise InvalidJob(f"{field} must be between {least} and 32767, got {value}")
+    return value
+
+
+def normal_tags(value: object) -> list[str]:
+    """Tags stripped, lower-cased and each kept once, in the order given.
+
+    Raises:
+        InvalidJob: `value` is no sequence of texts.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence | set | frozenset):
+        raise InvalidJob(f"tags must be a list of str, got {value!r}")
+    for tag in value:
+        if not isinstance(tag, str):
+            raise InvalidJob(f"tags must be a list of str, got {tag!r} among them")
+        snapshot(tag, "a tag")
+    return list(dict.fromkeys(tag.strip().lower() for tag in value if tag.strip()))
+
+
+def checked_delay(value: float | timedelta) -> timedelta:
+    """A relative delay as a timedelta.
+
+    Raises:
+        InvalidJob: it is negative, longer than a century, or no span of time.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
+        raise InvalidJob(f"schedule_in must be seconds or a timedelta, got {value!r}")
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if not 0 <= seconds <= MAX_DELAY:
+        raise InvalidJob(f"schedule_in must lie between 0 and 100 years, got {value!r}")
+    return timedelta(seconds=seconds)
+
+
+def aware(what: str, value: object) -> datetime:
+    """`value` if it is a datetime with a time zone.
+
+    Raises:
+        InvalidJob: it is naive, so that nobody could say which moment it means, or no datetime at all.
+    """
+    if not isinstance(value, datetime):
+        raise InvalidJob(f"{what} must be a datetime, got {value!r}")
+    if value.utcoffset() is None:
+        raise InvalidJob(f"{what} must have a time zone, got the naive {value!r}; use datetime.now(UTC) or set tzinfo")
+    return value

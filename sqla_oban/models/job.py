@@ -1,0 +1,171 @@
+"""A job: the row that carries work from the transaction that wanted it to the worker that does it."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    Connection,
+    Enum,
+    Identity,
+    Index,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Text,
+    event,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, Mapper, declared_attr, has_inherited_table, mapped_column, validates
+from sqlalchemy.schema import SchemaItem
+from sqlalchemy.sql.elements import conv
+
+from sqla_oban.errors import InvalidJob
+from sqla_oban.models.base import UTC_NOW, ObanBase, UTCDateTime
+from sqla_oban.models.checks import MAX_NAME, aware, checked_delay, checked_name, checked_number, normal_tags
+from sqla_oban.payload import snapshot
+from sqla_oban.states import JobState
+
+JOB_STATE = Enum(JobState, name="oban_job_state", values_callable=lambda states: [state.value for state in states])
+
+
+def _table_items(table: str) -> tuple[SchemaItem | dict[str, object], ...]:
+    """Constraints and indexes, named as the migration names them whatever the host's naming convention is."""
+    queued = text("state = 'available'")
+    return (
+        PrimaryKeyConstraint("id", name=conv(f"{table}_pkey")),
+        CheckConstraint("attempt >= 0 AND attempt <= max_attempts", name=conv("attempt_range")),
+        CheckConstraint(f"char_length(queue) > 0 AND char_length(queue) <= {MAX_NAME}", name=conv("queue_length")),
+        CheckConstraint(f"char_length(worker) > 0 AND char_length(worker) <= {MAX_NAME}", name=conv("worker_length")),
+        CheckConstraint("max_attempts > 0", name=conv("positive_max_attempts")),
+        CheckConstraint("priority >= 0", name=conv("non_negative_priority")),
+        Index(conv(f"{table}_claim_index"), "queue", "priority", "scheduled_at", "id", postgresql_where=queued),
+        Index(
+            conv(f"{table}_staging_index"),
+            "scheduled_at",
+            "id",
+            postgresql_include=["queue"],
+            postgresql_where=text("state IN ('scheduled', 'retryable')"),
+        ),
+        Index(conv(f"{table}_executing_index"), "attempted_at", postgresql_where=text("state = 'executing'")),
+        *(
+            Index(conv(f"{table}_{state}_at_index"), f"{state}_at", postgresql_where=text(f"state = '{state}'"))
+            for state in ("completed", "cancelled", "discarded")
+        ),
+        {"info": {"sqla_oban": 1}},
+    )
+
+
+class JobMixin:
+    """Columns and checks of a job; the concrete class names the table.
+
+    Values are checked when they are set, by the same limits as the table's own. Rows read from the database are not
+    checked: whatever another library stored there can be read and run.
+    """
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), sort_order=-10)
+    state: Mapped[JobState] = mapped_column(JOB_STATE, server_default="available", sort_order=-10)
+    queue: Mapped[str] = mapped_column(Text, server_default="default", sort_order=-10)
+    worker: Mapped[str] = mapped_column(Text, sort_order=-10)
+    attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"), sort_order=-10)
+    max_attempts: Mapped[int] = mapped_column(SmallInteger, server_default=text("20"), sort_order=-10)
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"), sort_order=-10)
+    args: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"), sort_order=-10)
+    meta: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"), sort_order=-10)
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("ARRAY[]::text[]"), sort_order=-10)
+    errors: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"), sort_order=-10)
+    attempted_by: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("ARRAY[]::text[]"), sort_order=-10)
+    inserted_at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=UTC_NOW, sort_order=-10)
+    scheduled_at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=UTC_NOW, sort_order=-10)
+    attempted_at: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=-10)
+    cancelled_at: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=-10)
+    completed_at: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=-10)
+    discarded_at: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=-10)
+
+    def __init__(self, *, schedule_in: float | timedelta | None = None, **values: Any) -> None:
+        if schedule_in is not None and values.get("scheduled_at") is not None:
+            raise InvalidJob("a job takes schedule_in or scheduled_at, not both")
+        if schedule_in is not None or values.get("scheduled_at") is not None:
+            values.setdefault("state", JobState.SCHEDULED)
+        self._schedule_in = None if schedule_in is None else checked_delay(schedule_in)
+        super().__init__(**values)
+
+    def __repr__(self) -> str:
+        held = self.__dict__  # what is loaded: a repr must not emit SQL
+        parts = [f"{name}={held[name]!r}" for name in ("id", "worker", "queue", "state", "attempt") if name in held]
+        return f"<{type(self).__name__} {' '.join(parts)}>"
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[SchemaItem | dict[str, object], ...] | None:
+        if has_inherited_table(cls):  # type: ignore[arg-type]  # a directive is called with the class
+            return None
+        return _table_items(cls.__tablename__)  # type: ignore[attr-defined]  # the concrete class has it
+
+    @validates("queue", "worker")
+    def _check_name(self, field: str, value: object) -> str:
+        return checked_name(field, value)
+
+    @validates("priority", "max_attempts")
+    def _check_number(self, field: str, value: object) -> object:
+        return checked_number(field, value)
+
+    @validates("args", "meta")
+    def _check_json(self, field: str, value: object) -> object:
+        if not isinstance(value, dict):
+            raise InvalidJob(f"{field} must be a dict, got {value!r}")
+        return snapshot(value, field)
+
+    @validates("tags")
+    def _check_tags(self, field: str, value: object) -> list[str]:
+        return normal_tags(value)
+
+    @validates("scheduled_at")
+    def _check_moment(self, field: str, value: object) -> object:
+        return value if isinstance(value, ColumnElement) else aware(field, value)
+
+
+class Job(JobMixin, ObanBase):
+    """A job. Usually made by a worker's `new`, and added to the session beside the rows that it belongs to.
+
+    Args:
+        worker: the name of the worker that is to run it.
+        args: what the worker is called with; JSON values.
+        queue: where it waits; 1 to 127 characters.
+        priority: 0 runs first.
+        max_attempts: how often it may be tried, at least 1.
+        tags: free labels; stripped, lower-cased, each kept once.
+        meta: free notes about the job; JSON values.
+        scheduled_at: the moment from which it may run, with a time zone.
+        schedule_in: instead: seconds or a timedelta from the INSERT on, by the clock of the database.
+
+    Raises:
+        InvalidJob: a field holds what the table cannot store.
+        UnserialisableValue: `args` or `meta` hold what JSON cannot.
+
+    >>> job = Job(worker="app.mail.send_welcome", args={"user_id": 1}, queue="mailers")
+    >>> job
+    <Job worker='app.mail.send_welcome' queue='mailers'>
+    """
+
+    __tablename__ = "oban_jobs"
+
+    def __init__(
+        self,
+        *,
+        worker: str,
+        args: dict[str, Any] | None = None,
+        schedule_in: float | timedelta | None = None,
+        **values: Any,
+    ) -> None:
+        super().__init__(schedule_in=schedule_in, worker=worker, args={} if args is None else args, **values)
+
+
+@event.listens_for(JobMixin, "before_insert", propagate=True)
+def _schedule_by_the_clock_of_the_database(_: Mapper[Any], __: Connection, job: JobMixin) -> None:
+    """A relative delay is counted from the INSERT by PostgreSQL, so that a wrong clock here does no harm."""
+    delay: timedelta | None = getattr(job, "_schedule_in", None)
+    if delay is not None:
+        job.scheduled_at = func.timezone("UTC", func.clock_timestamp()) + delay

@@ -1,0 +1,242 @@
+"""The services of one started runner, wired together; made anew for each start."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from sqla_oban import telemetry
+from sqla_oban.engine.acker import Acker
+from sqla_oban.engine.database import Link
+from sqla_oban.engine.dispatcher import AsyncDispatcher, ThreadDispatcher
+from sqla_oban.engine.executor import Executor
+from sqla_oban.engine.heartbeat import Heartbeat
+from sqla_oban.engine.leader import Leader
+from sqla_oban.engine.notifier import Notifier
+from sqla_oban.engine.producer import Producer
+from sqla_oban.engine.pulse import Pulse
+from sqla_oban.engine.service import Service
+from sqla_oban.engine.sleep import Sleep
+from sqla_oban.engine.stager import Stager
+from sqla_oban.maintenance.lifeline import Lifeline
+from sqla_oban.maintenance.pruner import Pruner
+from sqla_oban.queries.producers import DEREGISTER, producer_id
+from sqla_oban.settings import (
+    AckerSettings,
+    HeartbeatSettings,
+    LeaderSettings,
+    LifelineSettings,
+    NotifierSettings,
+    PrunerSettings,
+    QueueConfig,
+    StagerSettings,
+)
+from sqla_oban.telemetry.events import RunnerStarted, RunnerStopped
+from sqla_oban.workers.options import ExecutorKind
+from sqla_oban.workers.registry import REGISTRY
+
+log = logging.getLogger(__name__)
+
+STOPPING = 3.0
+"""Seconds that jobs have to end after they were told to stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a node is made from."""
+
+    name: str
+    node: str
+    queues: Mapping[str, QueueConfig]
+    schema: str | None
+    leadership: bool
+    notifier: NotifierSettings
+    heartbeat: HeartbeatSettings
+    leader: LeaderSettings
+    stager: StagerSettings
+    acker: AckerSettings
+    lifeline: LifelineSettings
+    pruner: PrunerSettings
+
+
+class Node:
+    """What runs between a start and a stop.
+
+    Three connections: `pulse` in the pulse thread (LISTEN, beats, the lease), `claim` for the producers, and `ack` for
+    all that writes, so that the acknowledgement of one batch overlaps with the claim of the next.
+
+    Args:
+        engine: the user's.
+        home: the schema in which the tables were found.
+    """
+
+    def __init__(self, engine: AsyncEngine, settings: Settings, *, home: str) -> None:
+        self._settings = settings
+        self._home = home
+        self._pulse = Pulse()
+        self._links = {
+            purpose: Link(engine, purpose=purpose, schema=settings.schema) for purpose in ("pulse", "claim", "ack")
+        }
+        self._threads = ThreadDispatcher()
+        self._notifier = self._make_notifier()
+        self._acker = Acker(self._links["ack"], node=settings.node, settings=settings.acker)
+        self._producers = [self._make_producer(queue, config.limit) for queue, config in settings.queues.items()]
+        self._heartbeat = self._make_heartbeat()
+        self._leader = self._make_leader() if settings.leadership else None
+        self._upkeep = self._make_upkeep()
+        self._wire()
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads at this moment."""
+        return self._leader is not None and self._leader.is_leader
+
+    async def start(self) -> None:
+        """Start everything; if something fails, stop what was started and raise."""
+        self._loop = asyncio.get_running_loop()
+        self._pulse.start()
+        try:
+            await self._pulse.run(self._heartbeat.start())
+            await self._pulse.run(self._notifier.start())
+            if self._leader is not None:
+                await self._pulse.run(self._leader.start())
+            for service in (self._acker, *self._producers, *self._upkeep):
+                await service.start()
+        except BaseException:
+            await self.stop(grace=0)
+            raise
+        telemetry.emit(RunnerStarted(node=self._settings.node))
+
+    async def stop(self, grace: float, hurry: asyncio.Event | None = None) -> None:
+        """Stop claiming; let jobs end; stop those that do not; write outcomes; hand back the rest; say goodbye.
+
+        Args:
+            grace: seconds that running jobs have to end.
+            hurry: when set, the grace period is over.
+        """
+        for service in (*self._upkeep, *self._producers):
+            await _quietly(service.stop())
+        if self._leader is not None:
+            await _quietly(self._pulse.run(self._leader.stop()))
+        await self._drain(grace, hurry or asyncio.Event())
+        unfinished = sum([await producer.abandon(STOPPING) for producer in self._producers if producer.running])
+        await _quietly(self._acker.stop())
+        await _quietly(self._deregister())
+        await _quietly(self._pulse.run(self._heartbeat.stop()))
+        await _quietly(self._pulse.run(self._notifier.stop()))
+        await self._close()
+        telemetry.emit(RunnerStopped(node=self._settings.node, unfinished=unfinished))
+
+    async def _drain(self, grace: float, hurry: asyncio.Event) -> None:
+        drains = asyncio.gather(*(producer.drain(grace) for producer in self._producers))
+        hurried = asyncio.ensure_future(hurry.wait())
+        await asyncio.wait([drains, hurried], return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        drains.cancel()
+        await asyncio.gather(drains, hurried, return_exceptions=True)
+
+    async def _deregister(self) -> None:
+        """The beats go on until the last job is handed back: until then it must not be rescued."""
+        for producer in self._producers:
+            await producer.release()
+        await self._links["claim"].execute(DEREGISTER, {"uuids": [producer.uuid for producer in self._producers]})
+
+    async def _close(self) -> None:
+        self._threads.close()
+        await _quietly(self._links["claim"].close())
+        await _quietly(self._links["ack"].close())
+        await _quietly(self._pulse.run(self._links["pulse"].close()))
+        await self._pulse.stop()
+
+    def _make_notifier(self) -> Notifier:
+        return Notifier(
+            self._links["pulse"],
+            node=self._settings.node,
+            home=self._home,
+            schema=self._settings.schema,
+            settings=self._settings.notifier,
+        )
+
+    def _make_producer(self, queue: str, limit: int) -> Producer:
+        uuid, node = producer_id(), self._settings.node
+        dispatchers = {ExecutorKind.ASYNC: AsyncDispatcher(), ExecutorKind.THREAD: self._threads}
+        return Producer(
+            self._links["claim"],
+            Executor(REGISTRY, dispatchers, node=node, queue=queue, holder=[node, str(uuid)]),
+            self._acker,
+            Sleep(self._notifier, self._pulse, queue),
+            uuid=uuid,
+            node=node,
+            queue=queue,
+            limit=limit,
+            schema=self._settings.schema,
+        )
+
+    def _make_heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            self._links["pulse"],
+            self._producers,
+            name=self._settings.name,
+            node=self._settings.node,
+            settings=self._settings.heartbeat,
+            on_lost=lambda: self._tell_producers(Producer.pause),
+            on_restored=lambda: self._tell_producers(Producer.resume),
+        )
+
+    def _make_leader(self) -> Leader:
+        return Leader(
+            self._links["pulse"],
+            self._notifier,
+            name=self._settings.name,
+            node=self._settings.node,
+            settings=self._settings.leader,
+            on_gained=self._wake_upkeep,
+        )
+
+    def _make_upkeep(self) -> list[Service]:
+        settings, ack = self._settings, self._links["ack"]
+        stager = Stager(
+            ack,
+            self._notifier,
+            self._producers,
+            node=settings.node,
+            schema=settings.schema,
+            settings=settings.stager,
+        )
+        if self._leader is None:
+            return [stager]
+        return [
+            stager,
+            Lifeline(ack, self._leader, node=settings.node, schema=settings.schema, settings=settings.lifeline),
+            Pruner(ack, self._leader, node=settings.node, settings=settings.pruner),
+        ]
+
+    def _wire(self) -> None:
+        by_queue = {producer.queue: producer for producer in self._producers}
+
+        def on_insert(notice: dict[str, object]) -> None:
+            producer = by_queue.get(str(notice.get("queue")))
+            if producer is not None:
+                producer.look()
+
+        self._notifier.subscribe("insert", on_insert)
+        self._notifier.on_hearing = lambda: self._tell_producers(Producer.look)
+
+    def _wake_upkeep(self) -> None:
+        for service in self._upkeep:
+            service.wake()
+
+    def _tell_producers(self, what: Callable[[Producer], None]) -> None:
+        """From the pulse thread: have the producers do something in their own loop."""
+        for producer in self._producers:
+            self._loop.call_soon_threadsafe(what, producer)
+
+
+async def _quietly(ending: Awaitable[object]) -> None:
+    """One service that fails to stop must not keep the others from stopping."""
+    try:
+        await ending
+    except Exception as error:
+        log.warning("while stopping: %s", error, exc_info=error)

@@ -1,0 +1,80 @@
+"""Values that go through JSON and PostgreSQL and come back the same."""
+
+import json
+import math
+from collections.abc import Iterator
+
+from sqla_oban.errors import UnserialisableValue
+
+MAX_DEPTH = 200
+"""Deeper nesting is a mistake, and would exhaust the stack of one of the many parsers between here and a worker."""
+
+
+def snapshot(value: object, what: str) -> object:
+    """A deep copy of `value` as JSON gives it back, taken now so that later changes to `value` do not leak in.
+
+    Tuples come back as lists; everything else either comes back equal or is refused here, where the caller can see
+    which value it was, rather than at the flush or in a worker.
+
+    Args:
+        value: None, bool, int, finite float, str, list, tuple or dict with str keys, nested at will.
+        what: what the value is, as the error message should name it.
+
+    Raises:
+        UnserialisableValue: for anything else, for NaN and infinity, for text with NUL or lone surrogates, for
+            integers of more than 4,300 digits, for cycles and for nesting deeper than 200.
+
+    >>> snapshot({"to": ("a", 1)}, "args")
+    {'to': ['a', 1]}
+    """
+    for path, leaf in _leaves(value, what, 0):
+        if problem := _problem(leaf):
+            raise UnserialisableValue(f"{path} {problem}")
+    return json.loads(json.dumps(value))
+
+
+def storable_text(text: str) -> str:
+    """`text` with what PostgreSQL cannot store replaced: NUL by U+FFFD, a lone surrogate by a question mark.
+
+    >>> storable_text("a\\x00b")
+    'a\ufffdb'
+    """
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def _leaves(value: object, path: str, depth: int) -> Iterator[tuple[str, object]]:
+    if depth > MAX_DEPTH:
+        raise UnserialisableValue(f"{path[:80]}... is nested deeper than {MAX_DEPTH} levels or contains itself")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise UnserialisableValue(f"{path} has the key {key!r}; JSON objects have str keys only")
+            yield f"the key {key!r} of {path}", key
+            yield from _leaves(item, f"{path}[{key!r}]", depth + 1)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{index}]", depth + 1)
+    else:
+        yield path, value
+
+
+def _problem(leaf: object) -> str | None:
+    match leaf:
+        case None | bool():
+            return None
+        case str():
+            if "\x00" in leaf:
+                return "contains a NUL character, which PostgreSQL cannot store"
+            if not leaf.isascii() and leaf.encode("utf-8", "replace").decode() != leaf:
+                return "contains a lone surrogate, which is not valid text"
+            return None
+        case int():
+            return "is an integer of more than 4,300 digits" if leaf.bit_length() > MAX_BITS else None
+        case float():
+            return None if math.isfinite(leaf) else f"is {leaf}, which JSON cannot express"
+        case _:
+            return f"is a {type(leaf).__qualname__}, which JSON cannot express"
+
+
+MAX_BITS = 14_280
+"""Bits of the largest integer of 4,300 digits: Python refuses to parse longer ones from text."""

@@ -1,0 +1,88 @@
+"""The expressions that several statements share."""
+
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Float,
+    Function,
+    Interval,
+    Numeric,
+    Table,
+    Text,
+    case,
+    cast,
+    func,
+    literal_column,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from sqla_oban.models import Job, Peer, Producer
+from sqla_oban.models.job import JOB_STATE
+from sqla_oban.states import JobState
+
+JOBS: Table = Job.__table__  # type: ignore[assignment]  # declarative types it as any FROM clause
+PEERS: Table = Peer.__table__  # type: ignore[assignment]
+PRODUCERS: Table = Producer.__table__  # type: ignore[assignment]
+
+
+def now() -> ColumnElement[Any]:
+    """This very moment in UTC, as Oban's columns hold it; `now()` would be when the transaction began."""
+    return literal_column("timezone('UTC', clock_timestamp())", DateTime())
+
+
+def statement_time() -> ColumnElement[Any]:
+    """When the statement began, in UTC: stable, so that the planner may compare an index with it."""
+    return literal_column("timezone('UTC', statement_timestamp())", DateTime())
+
+
+def seconds(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A number of seconds as an interval."""
+    return cast(value, Float(53)).op("*")(literal_column("interval '1 second'", Interval()))
+
+
+def in_states(*states: JobState) -> ColumnElement[bool]:
+    """Whether a job is in one of `states`, written as the predicates of the partial indexes are."""
+    column = JOBS.c.state
+    values = [literal(state) for state in states]
+    return column == values[0] if len(values) == 1 else column.in_(values)
+
+
+def literal(state: JobState) -> ColumnElement[Any]:
+    """A state as a literal of the statement."""
+    return cast(literal_column(f"'{state.value}'"), JOB_STATE)
+
+
+def holder() -> ColumnElement[str]:
+    """The producer that claimed a job, as text: `attempted_by` is `[node, producer]`."""
+    return literal_column("oban_jobs.attempted_by[2]", Text())
+
+
+def with_error(error: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A job's errors and one more, in the form that Oban's dashboard reads: when, in which attempt, what."""
+    at = func.to_char(now(), constant('YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+    entry = func.jsonb_build_object(
+        constant("at"), at, constant("attempt"), JOBS.c.attempt, constant("error"), error, type_=JSONB
+    )
+    return JOBS.c.errors.op("||")(func.jsonb_build_array(entry, type_=JSONB))
+
+
+def counted(key: str) -> ColumnElement[Any]:
+    """A job's meta with the number under `key` raised by one; anything there that is no number counts as zero."""
+    number = func.jsonb_typeof(JOBS.c.meta.op("->")(constant(key))) == constant("number")
+    count = case(
+        (number, cast(JOBS.c.meta.op("->>")(constant(key)), Numeric)), else_=literal_column("0")
+    ) + literal_column("1")
+    return JOBS.c.meta.op("||")(func.jsonb_build_object(constant(key), count, type_=JSONB))
+
+
+def constant(value: str) -> ColumnElement[str]:
+    """A text of ours as a literal of the statement, where a parameter would only obscure it."""
+    return literal_column(f"'{value}'", Text())
+
+
+def ring(queue: ColumnElement[str], schema: str | None) -> Function[Any]:
+    """Wakes a sleeping producer of `queue`; to be called after its rows were made available."""
+    home = func if schema is None else getattr(func, schema)
+    return home.oban_ring(queue)  # type: ignore[no-any-return]

@@ -1,0 +1,97 @@
+"""The rows that prove that producers are alive."""
+
+import secrets
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Float,
+    Integer,
+    Text,
+    Uuid,
+    bindparam,
+    cast,
+    column,
+    delete,
+    exists,
+    false,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+
+from sqla_oban.queries.expressions import JOBS, PRODUCERS, constant, holder, in_states, now, seconds
+from sqla_oban.states import JobState
+
+FOREIGN_TTL: Final = 60.0
+"""Seconds that a beat of a producer without a `ttl` in its meta holds: oban.py drops its rows after this time."""
+
+OURS: Final = "______________8%"
+"""LIKE pattern of our producers' ids."""
+
+
+def producer_id() -> UUID:
+    """A new id for a producer: random, of version 8, which RFC 9562 leaves to its makers.
+
+    Other libraries use version 4. So a job whose producer has no row can be told apart: ours always have one, and
+    lost it in a crash of PostgreSQL; those of a library that keeps no heartbeat never had one.
+    """
+    bits = secrets.randbits(128)
+    return UUID(int=bits & ~(0xF << 76) & ~(0b11 << 62) | (8 << 76) | (0b10 << 62))
+
+
+def beat() -> Executable:
+    """Registers the producers of a node, or proves that they still live; one statement for all of them."""
+    rows = (
+        func.unnest(
+            bindparam("uuids", type_=ARRAY(Uuid)),
+            bindparam("queues", type_=ARRAY(Text)),
+            bindparam("limits", type_=ARRAY(Integer)),
+        )
+        .table_valued(column("uuid", Uuid), column("queue", Text), column("limit", Integer))
+        .render_derived(name="producer")
+    )
+    meta = func.jsonb_build_object(
+        constant("local_limit"),
+        rows.c.limit,
+        constant("paused"),
+        false(),
+        constant("ttl"),
+        cast(bindparam("ttl"), Float(53)),
+    )
+    fresh = insert(PRODUCERS).from_select(
+        ["uuid", "queue", "meta", "name", "node", "started_at", "updated_at"],
+        select(
+            rows.c.uuid, rows.c.queue, meta, cast(bindparam("name"), Text), cast(bindparam("node"), Text), now(), now()
+        ),
+    )
+    return fresh.on_conflict_do_update(
+        index_elements=[PRODUCERS.c.uuid], set_={"updated_at": fresh.excluded.updated_at, "meta": fresh.excluded.meta}
+    )
+
+
+def deregister() -> Executable:
+    """Removes the producers of a node that has stopped."""
+    return delete(PRODUCERS).where(PRODUCERS.c.uuid == func.any(bindparam("uuids", type_=ARRAY(Uuid))))
+
+
+def expired() -> ColumnElement[bool]:
+    """Whether a producer's last beat holds no longer."""
+    ttl = func.coalesce(cast(PRODUCERS.c.meta.op("->>")(constant("ttl")), Float(53)), literal_column(str(FOREIGN_TTL)))
+    return PRODUCERS.c.updated_at < now() - seconds(ttl)
+
+
+def sweep() -> Executable:
+    """Removes expired producers of which nothing is left to rescue.
+
+    Not before: while a dead producer has its row, its jobs can be told from those of a producer that lost its row
+    in a crash of PostgreSQL and is about to register again.
+    """
+    busy = exists().where(in_states(JobState.EXECUTING), holder() == cast(PRODUCERS.c.uuid, Text))
+    return delete(PRODUCERS).where(expired(), ~busy)
+
+
+BEAT, DEREGISTER, SWEEP = beat(), deregister(), sweep()

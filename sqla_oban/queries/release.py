@@ -1,0 +1,31 @@
+"""Hand back jobs that a producer holds without running them."""
+
+from sqlalchemy import BigInteger, Executable, Text, bindparam, func, literal_column, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from sqla_oban.queries.expressions import JOBS, holder, in_states, literal, ring
+from sqla_oban.states import JobState
+
+
+def release(schema: str | None) -> Executable:
+    """Makes the jobs of `producer` available again, except `keep`, and refunds their attempt; returns their ids.
+
+    Such jobs exist when a node stops before they ended, when it stopped them because it could not prove that it
+    lives, and when the answer to a claim was lost on its way here.
+    """
+    released = (
+        update(JOBS)
+        .where(
+            in_states(JobState.EXECUTING),
+            holder() == bindparam("producer", type_=Text),
+            JOBS.c.id != func.all(bindparam("keep", type_=ARRAY(BigInteger))),
+        )
+        .values(
+            state=literal(JobState.AVAILABLE),
+            attempt=func.greatest(JOBS.c.attempt - literal_column("1"), literal_column("0")),
+        )
+        .returning(JOBS.c.id, JOBS.c.queue)
+        .cte("released")
+    )
+    rung = select(func.bool_or(ring(released.c.queue, schema))).scalar_subquery()
+    return select(released.c.id, rung)

@@ -1,0 +1,115 @@
+"""Take jobs from producers that are gone."""
+
+from typing import NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Executable,
+    Float,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+
+from sqla_oban.queries.expressions import (
+    JOBS,
+    PRODUCERS,
+    constant,
+    counted,
+    holder,
+    in_states,
+    literal,
+    now,
+    ring,
+    seconds,
+    with_error,
+)
+from sqla_oban.queries.producers import OURS, expired
+from sqla_oban.states import JobState
+
+
+NODE = literal_column("oban_jobs.attempted_by[1]", Text())
+
+
+class Rescued(NamedTuple):
+    """A job that was taken from a producer that is gone."""
+
+    id: int
+    queue: str
+    state: str
+    rung: int
+
+
+def rescue(schema: str | None) -> Executable:
+    """Puts up to `batch` orphans back into their queues and rings; discards those without an attempt left.
+
+    The attempt counts: a job that kills its process must not do so for ever. An orphan is a job that is executing and
+
+    * whose producer's last beat holds no longer, or
+    * whose producer is one of ours and has no row at all, while some row is older than `grace`: the table is UNLOGGED,
+      a crash of PostgreSQL empties it, and until `grace` later live producers may still be about to register again;
+    * or that has been executing for longer than `rescue_after`, if that is given.
+
+    Locked rows are passed over: whoever has them is about to end them.
+    """
+    orphans = (
+        select(JOBS.c.id)
+        .select_from(JOBS.outerjoin(PRODUCERS, cast(PRODUCERS.c.uuid, Text) == holder()))
+        .where(in_states(JobState.EXECUTING), or_(expired(), _lost_its_row(), _too_old()))
+        .order_by(JOBS.c.id)
+        .limit(bindparam("batch", type_=BigInteger))
+        .with_for_update(of=JOBS, skip_locked=True)
+        .cte("orphans")
+        .prefix_with("MATERIALIZED")
+    )
+    exhausted = JOBS.c.attempt >= JOBS.c.max_attempts
+    rescued = (
+        update(JOBS)
+        .where(JOBS.c.id == orphans.c.id)
+        .values(
+            state=case((exhausted, literal(JobState.DISCARDED)), else_=literal(JobState.AVAILABLE)),
+            discarded_at=case((exhausted, now()), else_=JOBS.c.discarded_at),
+            meta=counted("rescued"),
+            errors=with_error(
+                func.concat(constant("rescued: node "), NODE, constant(" disappeared while it ran the job"))
+            ),
+        )
+        .returning(JOBS.c.id, JOBS.c.queue, JOBS.c.state)
+        .cte("rescued")
+    )
+    rung = (
+        select(rescued.c.queue, ring(rescued.c.queue, schema).label("rung"))
+        .where(rescued.c.state == literal(JobState.AVAILABLE))
+        .group_by(rescued.c.queue)
+        .cte("rung")
+        .prefix_with("MATERIALIZED")
+    )
+    return select(
+        rescued.c.id,
+        rescued.c.queue,
+        cast(rescued.c.state, Text),
+        select(func.count(rung.c.rung)).scalar_subquery(),
+    )
+
+
+def _lost_its_row() -> ColumnElement[bool]:
+    witness = PRODUCERS.alias("witness")
+    grace = seconds(bindparam("grace", type_=Float(53)))
+    return and_(
+        PRODUCERS.c.uuid.is_(None),
+        holder().like(constant(OURS)),
+        exists().where(witness.c.started_at < now() - grace),
+    )
+
+
+def _too_old() -> ColumnElement[bool]:
+    return JOBS.c.attempted_at < now() - seconds(bindparam("rescue_after", type_=Float(53)))

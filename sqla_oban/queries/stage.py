@@ -1,0 +1,94 @@
+"""Make due jobs available, and see what else waits."""
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    Executable,
+    Float,
+    ScalarSelect,
+    Text,
+    bindparam,
+    cast,
+    exists,
+    extract,
+    func,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from sqla_oban.queries.expressions import JOBS, in_states, literal, ring, seconds, statement_time
+from sqla_oban.states import WAITING, JobState
+
+
+class Staged(NamedTuple):
+    """What one look at the table found.
+
+    Args:
+        queues: whose due jobs were made available.
+        count: how many.
+        waiting: those of the sleeping queues that have jobs available: their wake-up was lost.
+        next_due: seconds until the next job is due, if within the horizon.
+    """
+
+    queues: list[str]
+    count: int
+    waiting: list[str]
+    next_due: float | None
+
+
+def stage(schema: str | None) -> Executable:
+    """Makes up to `limit` due jobs available and rings for their queues; looks at the queues `asleep` besides.
+
+    One statement for three questions, because an idle node asks them every second. It takes the earliest jobs first
+    and passes over those that are locked, so that any number of nodes may do it at once.
+    """
+    due = (
+        select(JOBS.c.id)
+        .where(in_states(*WAITING), JOBS.c.scheduled_at <= statement_time())
+        .order_by(JOBS.c.scheduled_at, JOBS.c.id)
+        .limit(bindparam("limit", type_=BigInteger))
+        .with_for_update(skip_locked=True)
+        .cte("due")
+        .prefix_with("MATERIALIZED")
+    )
+    staged = (
+        update(JOBS)
+        .where(JOBS.c.id == due.c.id)
+        .values(state=literal(JobState.AVAILABLE))
+        .returning(JOBS.c.queue)
+        .cte("staged")
+    )
+    rung = (
+        select(staged.c.queue, func.count().label("jobs"), ring(staged.c.queue, schema).label("rung"))
+        .group_by(staged.c.queue)
+        .cte("rung")
+        .prefix_with("MATERIALIZED")
+    )
+    return select(
+        select(func.coalesce(func.array_agg(rung.c.queue), NONE)).scalar_subquery().label("queues"),
+        select(cast(func.coalesce(func.sum(rung.c.jobs), 0), BigInteger)).scalar_subquery().label("count"),
+        _waiting().label("waiting"),
+        _next_due().label("next_due"),
+    )
+
+
+def _waiting() -> ScalarSelect[Any]:
+    asleep = func.unnest(bindparam("asleep", type_=ARRAY(Text))).column_valued("asleep")
+    ready = exists().where(in_states(JobState.AVAILABLE), JOBS.c.queue == asleep)
+    return select(func.coalesce(func.array_agg(asleep), NONE)).where(ready).scalar_subquery()
+
+
+def _next_due() -> ScalarSelect[Any]:
+    """Bounded by `horizon`, in seconds: a foreign row may be due at infinity, which cannot be subtracted from."""
+    horizon = statement_time() + seconds(bindparam("horizon", type_=Float(53)))
+    return (
+        select(cast(extract("epoch", func.min(JOBS.c.scheduled_at) - statement_time()), Float(53)))
+        .where(in_states(*WAITING), JOBS.c.scheduled_at > statement_time(), JOBS.c.scheduled_at <= horizon)
+        .scalar_subquery()
+    )
+
+
+NONE = literal_column("ARRAY[]::text[]", ARRAY(Text))

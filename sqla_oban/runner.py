@@ -1,0 +1,226 @@
+"""`SqlaOban`: the queue as a service beside or inside an application."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from sqla_oban.errors import ConfigurationError, InvalidJob, UnsupportedEngine
+from sqla_oban.migrations import check_version, home_of
+from sqla_oban.models.checks import checked_name
+from sqla_oban.node import Node, Settings
+from sqla_oban.settings import (
+    AckerSettings,
+    HeartbeatSettings,
+    LeaderSettings,
+    LifelineSettings,
+    NotifierSettings,
+    PrunerSettings,
+    QueueConfig,
+    StagerSettings,
+    positive,
+)
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_instances = itertools.count(1)
+
+
+class SqlaOban:
+    """Runs jobs of the given queues on this node.
+
+    Args:
+        engine: the application's AsyncEngine on PostgreSQL, by asyncpg or psycopg. The runner makes three connections
+            of its own from it and leaves the engine's pool to the application.
+        queues: how many jobs of each queue to run here at the same time, as a number or a QueueConfig. Without
+            queues this is a client: it starts nothing.
+        name: runners of one name elect one leader among them.
+        node: the name of this node; default: host name and process id. It should be unique.
+        schema: the schema of the tables; default: where the engine's search path finds them.
+        leadership: whether this node may lead; default: if it has queues.
+        shutdown_grace_period: seconds that running jobs have to end when the runner stops.
+        notifier, heartbeat, leader, stager, acker, lifeline, pruner: settings of the services.
+
+    Raises:
+        UnsupportedEngine: `engine` is no AsyncEngine on PostgreSQL.
+        ConfigurationError: a queue or a setting is wrong.
+
+    >>> await SqlaOban(engine, queues={"mailers": 10}).run()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        queues: Mapping[str, int | QueueConfig] | None = None,
+        name: str = "Oban",
+        node: str | None = None,
+        schema: str | None = None,
+        leadership: bool | None = None,
+        shutdown_grace_period: float = 15.0,
+        notifier: NotifierSettings | None = None,
+        heartbeat: HeartbeatSettings | None = None,
+        leader: LeaderSettings | None = None,
+        stager: StagerSettings | None = None,
+        acker: AckerSettings | None = None,
+        lifeline: LifelineSettings | None = None,
+        pruner: PrunerSettings | None = None,
+    ) -> None:
+        self._engine = _checked_engine(engine)
+        configs = {_queue_name(queue): _queue_config(queue, value) for queue, value in (queues or {}).items()}
+        if shutdown_grace_period != 0:
+            positive("shutdown_grace_period", shutdown_grace_period)
+        self._grace = shutdown_grace_period
+        self._settings = Settings(
+            name=_text("name", name),
+            node=_default_node() if node is None else _text("node", node),
+            queues=configs,
+            schema=None if schema is None else _text("schema", schema),
+            leadership=bool(configs) if leadership is None else leadership,
+            notifier=notifier or NotifierSettings(),
+            heartbeat=heartbeat or HeartbeatSettings(),
+            leader=leader or LeaderSettings(),
+            stager=stager or StagerSettings(),
+            acker=acker or AckerSettings(),
+            lifeline=lifeline or LifelineSettings(),
+            pruner=pruner or PrunerSettings(),
+        )
+        self._node: Node | None = None
+        self._changing = asyncio.Lock()
+
+    @property
+    def name(self) -> str:
+        """The name under which runners elect one leader."""
+        return self._settings.name
+
+    @property
+    def node(self) -> str:
+        """The name of this node."""
+        return self._settings.node
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node does the upkeep at this moment."""
+        return self._node is not None and self._node.is_leader
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT, let running jobs end, and return. A second signal ends the grace period.
+
+        Outside the main thread signals are left alone: cancel the task instead, to the same effect.
+
+        Raises:
+            SchemaMismatch: the database's tables are of another version than this library needs.
+        """
+        asked, hurry = asyncio.Event(), asyncio.Event()
+        with _signals(lambda: hurry.set() if asked.is_set() else asked.set()):
+            await self.start()
+            try:
+                await asked.wait()
+            finally:
+                await self.stop(hurry=hurry)
+
+    async def start(self) -> None:
+        """Start to run jobs in the background; does nothing when started already. May follow a `stop`.
+
+        Raises:
+            SchemaMismatch: the database's tables are of another version than this library needs.
+        """
+        async with self._changing:
+            if self._node is not None:
+                return
+            async with self._engine.connect() as connection:
+                await connection.run_sync(check_version, schema=self._settings.schema)
+                home = await connection.run_sync(home_of, schema=self._settings.schema)
+            if self._settings.queues or self._settings.leadership:
+                node = Node(self._engine, self._settings, home=home)
+                await node.start()
+                self._node = node
+
+    async def stop(self, *, hurry: asyncio.Event | None = None) -> None:
+        """Stop claiming, let running jobs end, stop those that do not, hand back what is unfinished.
+
+        Does nothing when not started.
+
+        Args:
+            hurry: when set, the grace period is over.
+        """
+        async with self._changing:
+            if self._node is not None:
+                node, self._node = self._node, None
+                await asyncio.shield(node.stop(self._grace, hurry))
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+def _checked_engine(engine: Any) -> AsyncEngine:
+    if isinstance(engine, Engine):
+        raise UnsupportedEngine(
+            "SqlaOban runs on an AsyncEngine, got a sync Engine; make one with create_async_engine() for the runner, "
+            "sync sessions can go on enqueueing"
+        )
+    if not isinstance(engine, AsyncEngine):
+        raise UnsupportedEngine(f"SqlaOban runs on an AsyncEngine, got {type(engine).__qualname__}")
+    if engine.dialect.name != "postgresql":
+        raise UnsupportedEngine(f"SqlaOban needs PostgreSQL, the engine is for {engine.dialect.name}")
+    if engine.dialect.driver not in ("asyncpg", "psycopg", "psycopg_async"):
+        raise UnsupportedEngine(f"SqlaOban runs on asyncpg or psycopg, the engine uses {engine.dialect.driver}")
+    return engine
+
+
+def _queue_name(queue: object) -> str:
+    try:
+        return checked_name("a queue's name", queue)
+    except InvalidJob as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _queue_config(queue: str, value: object) -> QueueConfig:
+    if isinstance(value, QueueConfig):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return QueueConfig(limit=value)
+    raise ConfigurationError(f"queue {queue!r} takes a number of jobs or a QueueConfig, got {value!r}")
+
+
+def _text(what: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or "\x00" in value:
+        raise ConfigurationError(f"{what} must be a non-blank str, got {value!r}")
+    return value
+
+
+def _default_node() -> str:
+    """Host and process, and for a second runner in the process its number."""
+    number = next(_instances)
+    return f"{socket.gethostname()}.{os.getpid()}" + (f".{number}" if number > 1 else "")
+
+
+@contextlib.contextmanager
+def _signals(handler: Any) -> Iterator[None]:
+    """Have `handler` called on the signals that end a service; put back what was there before."""
+    loop, before = asyncio.get_running_loop(), {}
+    try:
+        for number in SIGNALS:
+            before[number] = signal.getsignal(number)
+            loop.add_signal_handler(number, handler)
+    except (ValueError, RuntimeError, NotImplementedError):
+        before.clear()
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, previous)

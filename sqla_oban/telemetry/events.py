@@ -1,0 +1,162 @@
+"""One frozen dataclass an event. Every event says which runner it comes from."""
+
+from dataclasses import dataclass
+
+from sqla_oban.states import JobState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What all events carry: the `node` of the runner where it happened."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsClaimed(Event):
+    """A producer took `count` jobs of `queue`."""
+
+    queue: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStarted(Event):
+    """A job is about to run."""
+
+    id: int
+    queue: str
+    worker: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFinished(Event):
+    """A job ended, and `state` is about to be written; `error` is the exception's first line where it failed."""
+
+    id: int
+    queue: str
+    worker: str
+    attempt: int
+    state: JobState
+    seconds: float
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobAbandoned(Event):
+    """A job was stopped without an outcome (shutdown, or the node lost its lease); it goes back to its queue."""
+
+    id: int
+    queue: str
+    worker: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcksWritten(Event):
+    """Outcomes were written; those of `late` jobs changed nothing, because the jobs were no longer ours."""
+
+    written: int
+    late: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcksDelayed(Event):
+    """The database refused `pending` outcomes for now; they are kept and tried again."""
+
+    pending: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AckReplaced(Event):
+    """The outcome of one job could not be stored as it was; it was written with an `error` that says why instead."""
+
+    id: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsStaged(Event):
+    """`count` due jobs were made available, in `queues`."""
+
+    queues: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsReleased(Event):
+    """Jobs that this node held without running them went back to their queue, the attempt refunded."""
+
+    queue: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRescued(Event):
+    """The leader took a job from a producer that is gone; `state` is available, or discarded when exhausted."""
+
+    id: int
+    queue: str
+    state: JobState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsPruned(Event):
+    """The leader deleted `count` jobs that ended long ago."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeadershipGained(Event):
+    """This node leads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeadershipLost(Event):
+    """This node leads no longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerUp(Event):
+    """Notifications arrive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerDown(Event):
+    """Notifications do not arrive; jobs are found by polling until they do."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beaten(Event):
+    """The database knows that this node's producers are alive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivenessLost(Event):
+    """The node could not renew in time and stops its jobs, before others may take them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceFailed(Event):
+    """A service's turn failed; it is tried again in `retry_in` seconds."""
+
+    service: str
+    error: str
+    retry_in: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerStarted(Event):
+    """All services of the runner are up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerStopped(Event):
+    """The runner has stopped; `unfinished` jobs did not end within the grace period and were handed back."""
+
+    unfinished: int

@@ -1,0 +1,62 @@
+"""A worker's arguments on their way into a job and out of it."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqla_oban.errors import DeclarationError, InvalidArguments
+from sqla_oban.payload import snapshot
+
+Kind = inspect.Parameter
+
+
+class Arguments:
+    """The parameters of a function worker: binds calls to JSON objects, and JSON objects to calls.
+
+    Arguments are stored by parameter name; those left out stay out, so that the function's default of the day on
+    which the job runs counts.
+
+    Raises:
+        DeclarationError: the function takes *args, which have no names to be stored under.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self._name = name
+        self._signature = inspect.signature(function)
+        parameters = self._signature.parameters.values()
+        if any(parameter.kind is Kind.VAR_POSITIONAL for parameter in parameters):
+            raise DeclarationError(f"{name} takes *args, which a job cannot store; take a list instead")
+        self._positional = [parameter.name for parameter in parameters if parameter.kind is Kind.POSITIONAL_ONLY]
+        self._rest = next((one.name for one in parameters if one.kind is Kind.VAR_KEYWORD), None)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call as the JSON object to store.
+
+        Raises:
+            InvalidArguments: they do not fit the signature.
+            UnserialisableValue: one of them is no JSON value.
+        """
+        try:
+            bound = self._signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise InvalidArguments(f"{self._name}{self._signature}: {error}") from None
+        rest = bound.pop(self._rest, {}) if self._rest else {}
+        stored = snapshot({**bound, **rest}, f"the arguments of {self._name}")
+        assert isinstance(stored, dict)
+        return stored
+
+    def call(self, stored: object) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and keyword arguments from a stored JSON object.
+
+        Raises:
+            InvalidArguments: what is stored is no object, or does not fit the signature.
+        """
+        if not isinstance(stored, dict):
+            raise InvalidArguments(f"{self._name}: the job's args are {type(stored).__name__}, not an object")
+        keywords = dict(stored)
+        positional = [keywords.pop(name) for name in self._positional if name in keywords]
+        try:
+            self._signature.bind(*positional, **keywords)
+        except TypeError as error:
+            raise InvalidArguments(f"{self._name}{self._signature}: {error}") from None
+        return positional, keywords

@@ -1,0 +1,207 @@
+"""`@job` and `@worker`."""
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+
+from sqla_oban.errors import DeclarationError, InvalidJob
+from sqla_oban.models import Job
+from sqla_oban.models.checks import checked_name
+from sqla_oban.payload import snapshot
+from sqla_oban.workers.arguments import Arguments
+from sqla_oban.workers.definition import Definition, MakeJob, checked_options
+from sqla_oban.workers.options import JobDefaults, JobOptions, WorkerOptions, executor_kind
+from sqla_oban.workers.registry import REGISTRY, default_name, origin
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class JobFunction(Generic[P, R]):
+    """A function that can be called, or be made a job of.
+
+    >>> await send_welcome(1)  # calls it here and now  # doctest: +SKIP
+    >>> session.add(send_welcome.new(1))  # calls it later, somewhere, if the transaction commits  # doctest: +SKIP
+    """
+
+    def __init__(self, function: Callable[P, R], name: str, arguments: Arguments, defaults: JobDefaults) -> None:
+        self._function = function
+        self._arguments = arguments
+        self._defaults = defaults
+        self.name = name
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<job {self.name}>"
+
+    def new(self, *args: P.args, **kwargs: P.kwargs) -> Job:
+        """A job that will call the function with these arguments; add it to a session to enqueue it.
+
+        Raises:
+            InvalidArguments: the arguments do not fit the function's signature.
+            UnserialisableValue: one of them is no JSON value.
+
+        >>> send_welcome.new(1, lang="de")  # doctest: +SKIP
+        <Job worker='app.send_welcome' queue='mailers'>
+        """
+        return self._defaults.make(self.name, self._arguments.bind(args, kwargs))
+
+    def with_options(self, **options: Unpack[JobOptions]) -> "JobFunction[P, R]":
+        """The same with other options for the jobs made from it.
+
+        Args:
+            **options: `queue`, `priority` 0-9, `max_attempts`, `tags`, `meta`, and when to run: `schedule_in`
+                (seconds or timedelta from the INSERT on) or `scheduled_at` (aware datetime).
+
+        Raises:
+            UnknownOption: there is no such option.
+            InvalidJob, UnserialisableValue: a value is out of range.
+
+        >>> send_welcome.with_options(schedule_in=60, priority=1).new(1)  # doctest: +SKIP
+        """
+        defaults = self._defaults.with_options(options, f"{self.name}.with_options()")
+        return JobFunction(self._function, self.name, self._arguments, defaults)
+
+
+class WorkerClass(Protocol[T_co]):
+    """What `@worker` makes of a class: still that class, with `new`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> T_co: ...
+
+    def new(self, args: Mapping[str, Any] | None = None, /, **options: Unpack[JobOptions]) -> Job:
+        """A job that will be given to `process`; add it to a session to enqueue it.
+
+        Args:
+            args: a JSON object, empty by default.
+            **options: as those of `JobFunction.with_options`.
+
+        Raises:
+            UnknownOption: there is no such option.
+            InvalidJob, UnserialisableValue: a value is out of range, or no JSON value.
+        """
+
+
+@overload
+def job(function: Callable[P, R], /) -> JobFunction[P, R]: ...
+@overload
+def job(**options: Unpack[WorkerOptions]) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
+def job(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Declare a function, async or sync, as a worker.
+
+    Args:
+        name: the name stored with its jobs, which should outlive refactorings; default `module.qualname`.
+        queue: where its jobs wait; default "default".
+        priority: 0 (first) to 9; default 0.
+        max_attempts: how often a job may be tried; default 20.
+        tags, meta: given to each job.
+        backoff: a function of the job that returns the seconds to wait after a failure; default
+            `sqla_oban.backoff.exponential`.
+        executor: "async" or "thread"; default by the function's kind: a sync one runs in a thread.
+
+    Raises:
+        UnknownOption: there is no such option.
+        DeclarationError: the function cannot be a worker, or its name is taken.
+        InvalidJob: an option is out of range.
+
+    >>> @job(queue="mailers", max_attempts=5)
+    ... async def send_welcome(user_id: int, *, lang: str = "en") -> None: ...
+    """
+    if function is None:
+        return lambda declared: _declare_function(declared, options)
+    return _declare_function(function, options)
+
+
+@overload
+def worker(cls: type[T_co], /) -> WorkerClass[T_co]: ...
+@overload
+def worker(**options: Unpack[WorkerOptions]) -> Callable[[type[T_co]], WorkerClass[T_co]]: ...
+def worker(cls: type[Any] | None = None, /, **options: Any) -> Any:
+    """Declare a class as a worker.
+
+    The class has a method `process(self, job: Job)`, async or sync, and may have `backoff(self, job: Job) -> float`
+    in seconds. It is made anew, without arguments, for each execution.
+
+    Args:
+        **options: as those of `job`.
+
+    Raises:
+        UnknownOption: there is no such option.
+        DeclarationError: the class has no `process`, or its name is taken.
+        InvalidJob: an option is out of range.
+
+    >>> @worker(queue="media")
+    ... class Transcode:
+    ...     async def process(self, job: Job) -> object: ...
+    >>> Transcode.new({"path": "a.mp4"}, schedule_in=60)  # doctest: +SKIP
+    """
+    if cls is None:
+        return lambda declared: _declare_class(declared, options)
+    return _declare_class(cls, options)
+
+
+def _declare_function(function: Callable[..., Any], options: Mapping[str, Any]) -> JobFunction[Any, Any]:
+    if isinstance(function, type) or not callable(function):
+        raise DeclarationError(f"@job takes a function, got {function!r}; a class takes @worker")
+    name = _name(function, options)
+    defaults = checked_options(options, f"@job {name}")
+    arguments = Arguments(function, name)
+
+    def prepare(stored: object, _: MakeJob) -> Callable[[], Any]:
+        positional, keywords = arguments.call(stored)
+        return functools.partial(function, *positional, **keywords)
+
+    _register(function, name, defaults, options, inspect.iscoroutinefunction(function), prepare, options.get("backoff"))
+    return JobFunction(function, name, arguments, defaults)
+
+
+def _declare_class(cls: type[Any], options: Mapping[str, Any]) -> type[Any]:
+    if not isinstance(cls, type):
+        raise DeclarationError(f"@worker takes a class, got {cls!r}; a function takes @job")
+    process = getattr(cls, "process", None)
+    if not callable(process):
+        raise DeclarationError(f"@worker {cls.__qualname__} has no method process(self, job)")
+    name = _name(cls, options)
+    defaults = checked_options(options, f"@worker {name}")
+
+    def prepare(_: object, make_job: MakeJob) -> Callable[[], Any]:
+        return functools.partial(cls().process, make_job())
+
+    def backoff(job: Job) -> float:
+        return cast(float, cls().backoff(job))
+
+    rule = backoff if callable(getattr(cls, "backoff", None)) else options.get("backoff")
+    _register(cls, name, defaults, options, inspect.iscoroutinefunction(process), prepare, rule)
+    cls.new = staticmethod(functools.partial(_new, name, defaults))
+    return cls
+
+
+def _new(name: str, defaults: JobDefaults, args: Mapping[str, Any] | None = None, /, **options: Any) -> Job:
+    if args is not None and not isinstance(args, Mapping):
+        raise InvalidJob(f"{name}.new() takes a dict of args, got {args!r}")
+    stored = snapshot(dict(args or {}), f"the args of {name}")
+    assert isinstance(stored, dict)
+    return defaults.with_options(options, f"{name}.new()").make(name, stored)
+
+
+def _register(
+    target: Callable[..., Any],
+    name: str,
+    defaults: JobDefaults,
+    options: Mapping[str, Any],
+    asynchronous: bool,
+    prepare: Callable[[object, MakeJob], Callable[[], Any | Awaitable[Any]]],
+    backoff: Callable[[Job], float] | None,
+) -> None:
+    kind = executor_kind(options.get("executor"), asynchronous=asynchronous, where=name)
+    REGISTRY.add(
+        Definition(name=name, defaults=defaults, executor=kind, prepare=prepare, backoff=backoff, origin=origin(target))
+    )
+
+
+def _name(target: Callable[..., Any], options: Mapping[str, Any]) -> str:
+    return checked_name("worker", options["name"]) if "name" in options else default_name(target)

@@ -1,0 +1,72 @@
+"""The declared workers by name."""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sqla_oban.errors import DeclarationError, UnknownWorker
+from sqla_oban.models.checks import checked_name
+from sqla_oban.workers.definition import Definition
+
+
+class Registry:
+    """Workers by the name that is stored with their jobs.
+
+    Only what was declared by an imported module is found here. A name from the database is never imported: a row
+    must not be able to load code.
+    """
+
+    def __init__(self) -> None:
+        self._definitions: dict[str, Definition] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._definitions)
+
+    def add(self, definition: Definition) -> None:
+        """Make a worker known. The same declaration once more, as by a reload, replaces itself.
+
+        Raises:
+            DeclarationError: another worker has that name.
+        """
+        known = self._definitions.get(definition.name)
+        if known is not None and known.origin != definition.origin:
+            raise DeclarationError(
+                f"the worker name {definition.name!r} is taken by {' in '.join(reversed(known.origin))}; "
+                "give one of them another with name="
+            )
+        self._definitions[definition.name] = definition
+
+    def get(self, name: str) -> Definition:
+        """The worker called `name`.
+
+        Raises:
+            UnknownWorker: nothing of that name was declared.
+        """
+        try:
+            return self._definitions[name]
+        except KeyError:
+            raise UnknownWorker(
+                f"no worker is named {name!r} in this process; import the module that declares it before starting"
+            ) from None
+
+
+REGISTRY = Registry()
+"""The workers of this process, filled by the decorators."""
+
+
+def default_name(target: Callable[..., Any]) -> str:
+    """`module.qualname`, with the real name of a module that was run by `python -m`.
+
+    Raises:
+        InvalidJob: it is longer than the column allows.
+    """
+    module = target.__module__
+    if module == "__main__" and (spec := getattr(sys.modules["__main__"], "__spec__", None)) is not None:
+        module = spec.name
+    return checked_name("worker", f"{module}.{target.__qualname__}")
+
+
+def origin(target: Callable[..., Any]) -> tuple[str, str]:
+    """Where `target` is declared: its file and its name."""
+    module = sys.modules.get(target.__module__)
+    return getattr(module, "__file__", None) or target.__module__, target.__qualname__

@@ -1,0 +1,97 @@
+"""What several tests share: recorded events, waiting without sleeping, and quick settings."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Self, TypeVar
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from sqla_oban import Job, telemetry
+from sqla_oban.settings import HeartbeatSettings, LeaderSettings, LifelineSettings, StagerSettings
+from sqla_oban.telemetry import events
+from sqla_oban.telemetry.events import Event
+
+E = TypeVar("E", bound=Event)
+T = TypeVar("T")
+
+PATIENCE = 30.0
+"""Seconds after which a wait has failed; how long it takes is never asserted."""
+
+both_drivers = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"], indirect=True)
+ALL_EVENTS = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event)]
+
+
+class Recorder:
+    """Keeps all events, from all threads, and waits for those to come."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        telemetry.attach(self._record, *ALL_EVENTS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        telemetry.detach(self._record)
+
+    def of(self, kind: type[E], **fields: Any) -> list[E]:
+        """The events of one kind so far, with these fields."""
+        with self._lock:
+            return [one for one in self._events if isinstance(one, kind) and matches(one, fields)]
+
+    async def wait_for(self, kind: type[E], *, count: int = 1, **fields: Any) -> list[E]:
+        """The same, once there are `count`."""
+        await eventually(lambda: len(self.of(kind, **fields)) >= count, f"{count} {kind.__name__} {fields}")
+        return self.of(kind, **fields)
+
+    def _record(self, event: Event) -> None:
+        with self._lock:
+            self._events.append(event)
+
+
+def matches(event: Event, fields: dict[str, Any]) -> bool:
+    return all(getattr(event, name) == value for name, value in fields.items())
+
+
+async def eventually(
+    condition: Callable[[], bool | Awaitable[bool]], what: str = "the condition", patience: float = PATIENCE
+) -> None:
+    """Wait until `condition` holds; fail when it does not within `patience` seconds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    while True:
+        holds = condition()
+        if holds if isinstance(holds, bool) else await holds:
+            return
+        assert loop.time() < deadline, f"waited {patience} s in vain for {what}"
+        poll = asyncio.Event()
+        loop.call_later(0.01, poll.set)
+        await poll.wait()
+
+
+async def jobs(engine: AsyncEngine) -> Sequence[Job]:
+    """All jobs in the order of their ids."""
+    async with AsyncSession(engine) as session:
+        return (await session.scalars(select(Job).order_by(Job.id))).all()
+
+
+async def enqueue(engine: AsyncEngine, *new: Job) -> list[int]:
+    """Commit jobs and return their ids."""
+    async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+        session.add_all(new)
+    return [job.id for job in new]
+
+
+def fast_settings() -> dict[str, Any]:
+    """The runner's defaults in quick motion."""
+    return {
+        "heartbeat": HeartbeatSettings(interval=0.2, ttl=1.5, margin=0.5),
+        "leader": LeaderSettings(ttl=1.0, margin=0.2),
+        "lifeline": LifelineSettings(interval=0.2, grace=2.0),
+        "stager": StagerSettings(interval=0.3, deaf_interval=0.1),
+        "shutdown_grace_period": 5.0,
+    }
