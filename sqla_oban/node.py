@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqla_oban import telemetry
 from sqla_oban.engine.acker import Acker
 from sqla_oban.engine.database import Link
-from sqla_oban.engine.dispatcher import AsyncDispatcher, ThreadDispatcher
+from sqla_oban.engine.dispatcher import AsyncDispatcher, Dispatcher, ThreadDispatcher
 from sqla_oban.engine.executor import Executor
 from sqla_oban.engine.heartbeat import Heartbeat
 from sqla_oban.engine.leader import Leader
@@ -130,12 +130,17 @@ class Node:
         telemetry.emit(RunnerStopped(node=self._settings.node, unfinished=unfinished))
 
     async def _drain(self, grace: float, hurry: asyncio.Event) -> None:
-        drains = asyncio.gather(*(producer.drain(grace) for producer in self._producers))
-        hurried = asyncio.ensure_future(hurry.wait())
-        await asyncio.wait([drains, hurried], return_when=asyncio.FIRST_COMPLETED)
-        hurried.cancel()
-        drains.cancel()
-        await asyncio.gather(drains, hurried, return_exceptions=True)
+        async def all_drained() -> None:
+            await asyncio.gather(*(producer.drain(grace) for producer in self._producers))
+
+        async def hurried() -> None:
+            await hurry.wait()
+
+        either = [asyncio.create_task(all_drained()), asyncio.create_task(hurried())]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        for task in either:
+            task.cancel()
+        await asyncio.gather(*either, return_exceptions=True)
 
     async def _deregister(self) -> None:
         """The beats go on until the last job is handed back: until then it must not be rescued."""
@@ -161,7 +166,10 @@ class Node:
 
     def _make_producer(self, queue: str, limit: int) -> Producer:
         uuid, node = producer_id(), self._settings.node
-        dispatchers = {ExecutorKind.ASYNC: AsyncDispatcher(), ExecutorKind.THREAD: self._threads}
+        dispatchers: dict[ExecutorKind, Dispatcher] = {
+            ExecutorKind.ASYNC: AsyncDispatcher(),
+            ExecutorKind.THREAD: self._threads,
+        }
         return Producer(
             self._links["claim"],
             Executor(REGISTRY, dispatchers, node=node, queue=queue, holder=[node, str(uuid)]),

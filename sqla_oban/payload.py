@@ -63,17 +63,21 @@ def _problem(leaf: object) -> str | None:
         case None | bool():
             return None
         case str():
-            if "\x00" in leaf:
-                return "contains a NUL character, which PostgreSQL cannot store"
-            if not leaf.isascii() and leaf.encode("utf-8", "replace").decode() != leaf:
-                return "contains a lone surrogate, which is not valid text"
-            return None
+            return _problem_of_text(leaf)
         case int():
             return "is an integer of more than 4,300 digits" if leaf.bit_length() > MAX_BITS else None
         case float():
             return None if math.isfinite(leaf) else f"is {leaf}, which JSON cannot express"
         case _:
             return f"is a {type(leaf).__qualname__}, which JSON cannot express"
+
+
+def _problem_of_text(text: str) -> str | None:
+    if "\x00" in text:
+        return "contains a NUL character, which PostgreSQL cannot store"
+    if not text.isascii() and text.encode("utf-8", "replace").decode() != text:
+        return "contains a lone surrogate, which is not valid text"
+    return None
 
 
 MAX_BITS = 14_280

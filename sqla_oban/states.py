@@ -4,6 +4,7 @@
 the diagram in `docs/architecture.md` is generated from it (`python -m sqla_oban.states`).
 """
 
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -75,4 +76,4 @@ def diagram() -> str:
 
 
 if __name__ == "__main__":
-    print(diagram())
+    sys.stdout.write(diagram() + "\n")

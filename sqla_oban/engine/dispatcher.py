@@ -38,6 +38,7 @@ class AsyncDispatcher:
     """Awaits the call in the task that asks for it."""
 
     async def run(self, call: Callable[[], Any]) -> Any:
+        """Await what `call` makes."""
         return await call()
 
 
@@ -56,6 +57,7 @@ class ThreadDispatcher:
         self._pool.shutdown()
 
     async def run(self, call: Callable[[], Any]) -> Any:
+        """Run `call` in a thread and wait for it."""
         context = contextvars.copy_context()
         ended = asyncio.get_running_loop().run_in_executor(self._pool, context.run, call)
         try:
@@ -92,7 +94,7 @@ class DaemonPool(Pool):
             threading.Thread(target=self._work, name="sqla_oban worker", daemon=True).start()
         return future
 
-    def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
+    def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 (the base's)
         """Let each thread end once it is idle; waits for none of them."""
         for _ in range(self._threads):
             self._calls.put(None)

@@ -13,6 +13,7 @@ from sqla_oban import telemetry
 from sqla_oban.backoff import exponential
 from sqla_oban.engine.dispatcher import Dispatcher
 from sqla_oban.engine.loading import load
+from sqla_oban.errors import InvalidJob, UnknownWorker
 from sqla_oban.models import Job
 from sqla_oban.outcomes import MAX_DELAY, Cancel, Snooze
 from sqla_oban.payload import storable_text
@@ -130,10 +131,8 @@ class Executor:
         try:
             definition: Definition = self._registry.get(claimed.worker)
             delay = definition.delay(lambda: self._load(claimed), claimed.attempt, claimed.max_attempts)
-            if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
-                raise ValueError(f"backoff must return seconds, got {delay!r}")
-            return min(float(delay), MAX_DELAY), ""
-        except LookupError:
+            return _checked_delay(delay), ""
+        except UnknownWorker:
             return exponential(claimed.attempt, claimed.max_attempts), ""
         except Exception as error:
             fallback = exponential(claimed.attempt, claimed.max_attempts)
@@ -178,6 +177,12 @@ def _judged(claimed: Claimed, result: object) -> Ack:
             return Ack(claimed.id, claimed.attempted_at, JobState.CANCELLED, error=reason)
         case _:
             return Ack(claimed.id, claimed.attempted_at, JobState.COMPLETED)
+
+
+def _checked_delay(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InvalidJob(f"backoff must return a number of seconds that is not negative, got {value!r}")
+    return float(min(value, MAX_DELAY))
 
 
 def _summary(error: BaseException) -> str:

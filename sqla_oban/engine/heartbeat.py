@@ -24,11 +24,16 @@ class Alive(Protocol):
     """What has to be proven alive."""
 
     @property
-    def uuid(self) -> UUID: ...
+    def uuid(self) -> UUID:
+        """Identifies the producer."""
+
     @property
-    def queue(self) -> str: ...
+    def queue(self) -> str:
+        """What it serves."""
+
     @property
-    def limit(self) -> int: ...
+    def limit(self) -> int:
+        """How many jobs it runs at the same time."""
 
 
 class Heartbeat(Service):
@@ -65,6 +70,7 @@ class Heartbeat(Service):
         await super().start()
 
     async def stop(self) -> None:
+        """Prove nothing any more, and call no loss of it."""
         await super().stop()
         if self._alarm is not None:
             self._alarm.cancel()

@@ -33,6 +33,7 @@ class AsyncpgListener:
         connection.add_termination_listener(lambda _: lost())
 
     async def listen(self, channels: Sequence[str]) -> None:
+        """Begin to hear `channels`."""
         for channel in channels:
             await self._connection.add_listener(channel, self._on_notify)
 
@@ -55,6 +56,7 @@ class PsycopgListener:
         connection.add_notify_handler(lambda notify: heard(notify.channel, notify.payload))
 
     async def listen(self, channels: Sequence[str]) -> None:
+        """Begin to hear `channels`."""
         for channel in channels:
             quoted = '"' + channel.replace('"', '""') + '"'
             await self._connection.execute(f"LISTEN {quoted}")

@@ -41,12 +41,12 @@ class Stager(Service):
             "horizon": interval,
         }
         found = Staged._make((await self._link.execute(self._stage, asked))[0])
-        if found.count:
-            telemetry.emit(JobsStaged(node=self.node, queues=tuple(sorted(found.queues)), count=found.count))
+        if found.jobs:
+            telemetry.emit(JobsStaged(node=self.node, queues=tuple(sorted(found.queues)), count=found.jobs))
         for producer in self._producers:
             if producer.queue in found.queues or producer.queue in found.waiting:
                 producer.look()
-        if found.count >= self._settings.limit:
+        if found.jobs >= self._settings.limit:
             return 0.0
         if found.next_due is not None:
             return found.next_due

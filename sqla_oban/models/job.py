@@ -99,8 +99,8 @@ class JobMixin:
         return f"<{type(self).__name__} {' '.join(parts)}>"
 
     @declared_attr.directive
-    def __table_args__(cls) -> tuple[SchemaItem | dict[str, object], ...] | None:
-        if has_inherited_table(cls):  # type: ignore[arg-type]  # a directive is called with the class
+    def __table_args__(cls) -> tuple[SchemaItem | dict[str, object], ...] | None:  # noqa: N805 (a directive is called with the class)
+        if has_inherited_table(cls):  # type: ignore[arg-type]
             return None
         return _table_items(cls.__tablename__)  # type: ignore[attr-defined]  # the concrete class has it
 

@@ -19,8 +19,8 @@ class PeerMixin:
     expires_at: Mapped[datetime] = mapped_column(UTCDateTime)
 
     @declared_attr.directive
-    def __table_args__(cls) -> tuple[SchemaItem | dict[str, object], ...] | None:
-        if has_inherited_table(cls):  # type: ignore[arg-type]  # a directive is called with the class
+    def __table_args__(cls) -> tuple[SchemaItem | dict[str, object], ...] | None:  # noqa: N805 (a directive is called with the class)
+        if has_inherited_table(cls):  # type: ignore[arg-type]
             return None
         table = cls.__tablename__  # type: ignore[attr-defined]  # the concrete class has it
         return PrimaryKeyConstraint("name", name=conv(f"{table}_pkey")), {

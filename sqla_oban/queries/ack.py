@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from sqla_oban.models.job import JOB_STATE
-from sqla_oban.queries.expressions import JOBS, constant, counted, in_states, now, seconds, with_error
+from sqla_oban.queries.expressions import JOBS, constant, counted, is_executing, now, seconds, with_error
 from sqla_oban.states import JobState
 
 
@@ -72,7 +72,7 @@ def ack() -> Executable:
         .where(
             JOBS.c.id == done.c.id,
             type_coerce(JOBS.c.attempted_at, DateTime) == done.c.attempted_at,
-            in_states(JobState.EXECUTING),
+            is_executing(),
         )
         .values(
             state=cast(state, JOB_STATE),

@@ -15,7 +15,6 @@ from sqlalchemy import (
     cast,
     column,
     delete,
-    exists,
     false,
     func,
     literal_column,
@@ -90,8 +89,14 @@ def sweep() -> Executable:
     Not before: while a dead producer has its row, its jobs can be told from those of a producer that lost its row
     in a crash of PostgreSQL and is about to register again.
     """
-    busy = exists().where(in_states(JobState.EXECUTING), holder() == cast(PRODUCERS.c.uuid, Text))
-    return delete(PRODUCERS).where(expired(), ~busy)
+    orphan = (
+        select(literal_column("true"))
+        .select_from(JOBS)
+        .where(in_states(JobState.EXECUTING), holder() == cast(PRODUCERS.c.uuid, Text))
+        .limit(literal_column("1"))
+        .scalar_subquery()  # asked only for the few that expired; an EXISTS would be joined to all executing jobs
+    )
+    return delete(PRODUCERS).where(expired(), orphan.is_(None))
 
 
 BEAT, DEREGISTER, SWEEP = beat(), deregister(), sweep()

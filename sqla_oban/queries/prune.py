@@ -7,7 +7,7 @@ from sqla_oban.states import JobState
 
 
 def prune(state: JobState) -> Executable:
-    """Deletes up to `batch` jobs that have been in the final `state` for longer than `age` seconds, oldest first; returns their ids.
+    """Deletes up to `batch` jobs that have been `state` for longer than `age` seconds, oldest first; returns their ids.
 
     In batches, so that no lock is held and no WAL burst made for long; locked rows are passed over, so that two
     leaders, or an operator's statement, neither wait nor deadlock.

@@ -36,7 +36,6 @@ from sqla_oban.queries.expressions import (
 from sqla_oban.queries.producers import OURS, expired
 from sqla_oban.states import JobState
 
-
 NODE = literal_column("oban_jobs.attempted_by[1]", Text())
 
 
@@ -65,7 +64,7 @@ def rescue(schema: str | None) -> Executable:
         select(JOBS.c.id)
         .select_from(JOBS.outerjoin(PRODUCERS, cast(PRODUCERS.c.uuid, Text) == holder()))
         .where(in_states(JobState.EXECUTING), or_(expired(), _lost_its_row(), _too_old()))
-        .order_by(JOBS.c.id)
+        .order_by(JOBS.c.attempted_at)
         .limit(bindparam("batch", type_=BigInteger))
         .with_for_update(of=JOBS, skip_locked=True)
         .cte("orphans")

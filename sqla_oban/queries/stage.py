@@ -28,13 +28,13 @@ class Staged(NamedTuple):
 
     Args:
         queues: whose due jobs were made available.
-        count: how many.
+        jobs: how many.
         waiting: those of the sleeping queues that have jobs available: their wake-up was lost.
         next_due: seconds until the next job is due, if within the horizon.
     """
 
     queues: list[str]
-    count: int
+    jobs: int
     waiting: list[str]
     next_due: float | None
 
@@ -69,7 +69,7 @@ def stage(schema: str | None) -> Executable:
     )
     return select(
         select(func.coalesce(func.array_agg(rung.c.queue), NONE)).scalar_subquery().label("queues"),
-        select(cast(func.coalesce(func.sum(rung.c.jobs), 0), BigInteger)).scalar_subquery().label("count"),
+        select(cast(func.coalesce(func.sum(rung.c.jobs), 0), BigInteger)).scalar_subquery().label("jobs"),
         _waiting().label("waiting"),
         _next_due().label("next_due"),
     )

@@ -30,7 +30,7 @@ def drop(schema: str | None) -> Executable:
 
 def _key(schema: str | None) -> Function[Any]:
     home = func if schema is None else getattr(func, schema)
-    return home.oban_wake_key(cast(bindparam("queue"), Text))  # type: ignore[no-any-return]
+    return home.oban_wake_key(cast(bindparam("queue"), Text))
 
 
 WRITERS = text(

@@ -73,7 +73,7 @@ class TemporaryPostgres:
 
     def start(self) -> Self:
         """Make a fresh cluster and wait until it accepts connections: about a second."""
-        base = "/tmp" if os.path.isdir("/tmp") else None  # a socket's path may have 107 bytes
+        base = "/tmp" if Path("/tmp").is_dir() else None  # a socket's path may have 107 bytes
         self.directory = Path(tempfile.mkdtemp(prefix="sqla_oban_", dir=base))
         try:
             account = self._hand_over() if os.geteuid() == 0 else {}
@@ -105,7 +105,8 @@ class TemporaryPostgres:
         Args:
             crash: without a shutdown, so that it recovers from its log and UNLOGGED tables come back empty.
         """
-        assert self._supervisor is not None and self._supervisor.stdin is not None
+        assert self._supervisor is not None
+        assert self._supervisor.stdin is not None
         before = self._state()[0]
         self._supervisor.stdin.write(b"QUIT\n" if crash else b"INT\n")
         self._supervisor.stdin.flush()
@@ -118,7 +119,7 @@ class TemporaryPostgres:
             if self.port is not None
             else {"query": {"host": str(self.directory)}}
         )
-        return URL.create(f"postgresql+{driver}", username="postgres", database=database, **at)  # type: ignore[arg-type]
+        return URL.create(f"postgresql+{driver}", username="postgres", database=database, **at)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -130,7 +131,7 @@ class TemporaryPostgres:
 
     def _hand_over(self) -> dict[str, Any]:
         """PostgreSQL refuses to run as root: give the directory to an account that exists, and run as that one."""
-        import pwd
+        import pwd  # noqa: PLC0415 (Windows has no such module, and must be able to import this one)
 
         known = {entry.pw_name: entry for entry in pwd.getpwall()}
         account = known.get("postgres") or known.get("nobody")

@@ -26,6 +26,9 @@ class Arguments:
         parameters = self._signature.parameters.values()
         if any(parameter.kind is Kind.VAR_POSITIONAL for parameter in parameters):
             raise DeclarationError(f"{name} takes *args, which a job cannot store; take a list instead")
+        named = [parameter for parameter in parameters if parameter.kind is not Kind.VAR_KEYWORD]
+        self._known = frozenset(parameter.name for parameter in named)
+        self._required = frozenset(parameter.name for parameter in named if parameter.default is Kind.empty)
         self._positional = [parameter.name for parameter in parameters if parameter.kind is Kind.POSITIONAL_ONLY]
         self._rest = next((one.name for one in parameters if one.kind is Kind.VAR_KEYWORD), None)
 
@@ -54,9 +57,13 @@ class Arguments:
         if not isinstance(stored, dict):
             raise InvalidArguments(f"{self._name}: the job's args are {type(stored).__name__}, not an object")
         keywords = dict(stored)
+        if not (self._required <= keywords.keys() and (self._rest or self._known >= keywords.keys())):
+            self._refuse(keywords)
         positional = [keywords.pop(name) for name in self._positional if name in keywords]
-        try:
-            self._signature.bind(*positional, **keywords)
-        except TypeError as error:
-            raise InvalidArguments(f"{self._name}{self._signature}: {error}") from None
         return positional, keywords
+
+    def _refuse(self, stored: dict[str, Any]) -> None:
+        missing = ", ".join(sorted(self._required - stored.keys()))
+        unknown = ", ".join(sorted(stored.keys() - self._known)) if self._rest is None else ""
+        problems = [f"{what}: {names}" for what, names in (("missing", missing), ("unknown", unknown)) if names]
+        raise InvalidArguments(f"the job's args do not fit {self._name}{self._signature}; {'; '.join(problems)}")

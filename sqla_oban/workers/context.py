@@ -1,6 +1,5 @@
 """The job that is running here."""
 
-import threading
 from contextvars import ContextVar
 from typing import Any
 
@@ -28,16 +27,16 @@ class RunningJob:
         self.attempt = attempt
         self.max_attempts = max_attempts
         self.args = args
-        self._cancelled = threading.Event()
+        self._cancelled = False
 
     @property
     def cancelled(self) -> bool:
         """Whether the job is to stop. An async worker is cancelled besides; one in a thread must look here."""
-        return self._cancelled.is_set()
+        return self._cancelled
 
     def cancel(self) -> None:
         """Say that the job is to stop."""
-        self._cancelled.set()
+        self._cancelled = True
 
 
 RUNNING: ContextVar[RunningJob] = ContextVar("sqla_oban_running")

@@ -34,6 +34,7 @@ class JobFunction(Generic[P, R]):
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function here and now."""
         return self._function(*args, **kwargs)
 
     def __repr__(self) -> str:
@@ -71,7 +72,8 @@ class JobFunction(Generic[P, R]):
 class WorkerClass(Protocol[T_co]):
     """What `@worker` makes of a class: still that class, with `new`."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> T_co: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> T_co:
+        """An instance, as for any class."""
 
     def new(self, args: Mapping[str, Any] | None = None, /, **options: Unpack[JobOptions]) -> Job:
         """A job that will be given to `process`; add it to a session to enqueue it.
@@ -155,7 +157,7 @@ def _declare_function(function: Callable[..., Any], options: Mapping[str, Any]) 
         positional, keywords = arguments.call(stored)
         return functools.partial(function, *positional, **keywords)
 
-    _register(function, name, defaults, options, inspect.iscoroutinefunction(function), prepare, options.get("backoff"))
+    _register(function, name, defaults, options, prepare, options.get("backoff"))
     return JobFunction(function, name, arguments, defaults)
 
 
@@ -175,7 +177,7 @@ def _declare_class(cls: type[Any], options: Mapping[str, Any]) -> type[Any]:
         return cast(float, cls().backoff(job))
 
     rule = backoff if callable(getattr(cls, "backoff", None)) else options.get("backoff")
-    _register(cls, name, defaults, options, inspect.iscoroutinefunction(process), prepare, rule)
+    _register(cls, name, defaults, options, prepare, rule)
     cls.new = staticmethod(functools.partial(_new, name, defaults))
     return cls
 
@@ -193,10 +195,11 @@ def _register(
     name: str,
     defaults: JobDefaults,
     options: Mapping[str, Any],
-    asynchronous: bool,
     prepare: Callable[[object, MakeJob], Callable[[], Any | Awaitable[Any]]],
     backoff: Callable[[Job], float] | None,
 ) -> None:
+    body = getattr(target, "process") if isinstance(target, type) else target  # noqa: B009 (any class may lack it)
+    asynchronous = inspect.iscoroutinefunction(body)
     kind = executor_kind(options.get("executor"), asynchronous=asynchronous, where=name)
     REGISTRY.add(
         Definition(name=name, defaults=defaults, executor=kind, prepare=prepare, backoff=backoff, origin=origin(target))
