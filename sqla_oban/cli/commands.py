@@ -1,0 +1,16 @@
+"""The commands, gathered under one name."""
+
+import click
+
+from sqla_oban.cli.demo.command import demo
+from sqla_oban.cli.migrate import migrate
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sqla-oban", prog_name="sqla-oban")
+def commands() -> None:
+    """Background jobs in your own PostgreSQL, through your own SQLAlchemy."""
+
+
+commands.add_command(demo)
+commands.add_command(migrate)
