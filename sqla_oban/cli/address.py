@@ -73,6 +73,6 @@ async def _knock(engine: AsyncEngine) -> None:
     try:
         async with asyncio.timeout(CONNECTING), engine.connect():
             pass
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         why = f"no answer in {CONNECTING:.0f} seconds" if isinstance(error, TimeoutError) else reason(error)
         raise click.ClickException(f"cannot connect to {engine.url}: {why}") from None

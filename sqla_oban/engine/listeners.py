@@ -71,7 +71,7 @@ class PsycopgListener:
             self._hand_over()
 
     def _read(self) -> None:
-        if self._connection.closed or self._connection.lock.locked():
+        if self._connection.lock.locked():  # a statement is about to take over the watch
             self._loop.remove_reader(self._socket)
             return
         try:

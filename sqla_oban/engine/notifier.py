@@ -101,7 +101,9 @@ class Notifier(Service):
         await self._link.execute(self._drop, {"queue": queue})
 
     async def _listen(self, connection: AsyncConnection) -> None:
+        self._deaf("the connection was replaced")  # what was said in between is lost
         self.generation += 1
+        self.wake()
         self._listener = await listener(connection, self._heard, self._lost)
         await self._listener.listen([*self._subscribers, self._echo_channel])
 

@@ -7,7 +7,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import Job, JobState, Peer
-from tests.shop import noop, record, record_and_stay, record_both_ends, runs
+from tests.shop import block_the_loop, noop, record, record_and_stay, record_both_ends, runs
 from tests.support import enqueue, eventually, jobs
 
 
@@ -139,3 +139,21 @@ async def test_when_the_leader_is_killed_another_takes_over_when_its_lease_ends_
     assert (await leader(engine)).started_at >= lease.expires_at
     await enqueue(engine, noop.new())
     await eventually(lambda: all_ended(engine), "the job to run")
+
+
+async def test_a_job_that_blocks_the_event_loop_does_not_make_its_node_look_dead(
+    engine: AsyncEngine, spawn: Any
+) -> None:
+    await spawn(queues={"default": 1})
+    await enqueue(engine, block_the_loop.new(4.0))  # beats hold for 1.5 s
+
+    async def begun() -> bool:
+        return len(await runs(engine)) == 1
+
+    await eventually(begun, "the job to begin")
+    await spawn(queues={"default": 1})
+    await eventually(lambda: all_ended(engine), "the job to end")
+    assert [run.note for run in await runs(engine)] == ["begin", "end"]
+    (job,) = await jobs(engine)
+    assert job.attempt == 1
+    assert "rescued" not in job.meta

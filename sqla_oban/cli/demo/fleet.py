@@ -1,6 +1,7 @@
 """The node processes of the demonstration."""
 
 import asyncio
+import itertools
 from types import TracebackType
 from typing import Self
 
@@ -30,6 +31,7 @@ class Fleet:
     def __init__(self, ground: Ground, screen: Screen) -> None:
         self._ground = ground
         self._screen = screen
+        self._names = (f"node-{number}" for number in itertools.count(1))
         self._nodes: dict[str, NodeProcess] = {}
 
     async def __aenter__(self) -> Self:
@@ -52,7 +54,7 @@ class Fleet:
             ClickException: it does not start.
         """
         assignment = Assignment(
-            node=f"node-{len(self._nodes) + 1}",
+            node=next(self._names),
             url=self._ground.address.render_as_string(hide_password=False),
             schema=self._ground.schema,
         )

@@ -12,20 +12,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqla_oban import SqlaOban, telemetry
 from sqla_oban.cli.demo import shop
+from sqla_oban.cli.demo.sentence import WORDS
 from sqla_oban.cli.demo.wire import Assignment, encode
 from sqla_oban.settings import HeartbeatSettings, LeaderSettings, LifelineSettings, StagerSettings
-from sqla_oban.telemetry.events import (
-    Event,
-    JobFinished,
-    JobRescued,
-    JobsStaged,
-    JobStarted,
-    LeadershipGained,
-    LeadershipLost,
-    RunnerStarted,
-)
-
-REPORTED = (RunnerStarted, LeadershipGained, LeadershipLost, JobsStaged, JobStarted, JobFinished, JobRescued)
+from sqla_oban.telemetry.events import Event
 
 FAREWELL = 5.0
 """Seconds that a node takes to stop at most: the server may be gone before it."""
@@ -41,7 +31,7 @@ async def serve(assignment: Assignment) -> None:
     engine = create_async_engine(assignment.url)
     tables = engine.execution_options(schema_translate_map={None: assignment.schema})
     shop.sessions.configure(bind=tables)
-    telemetry.attach(report, *REPORTED)
+    telemetry.attach(report, *WORDS)
     async with SqlaOban(
         engine,
         queues={"default": 5},

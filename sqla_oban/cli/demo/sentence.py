@@ -1,6 +1,9 @@
 """What a node reports, in words."""
 
-from sqla_oban.states import JobState
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
 from sqla_oban.telemetry.events import (
     Event,
     JobFinished,
@@ -12,37 +15,25 @@ from sqla_oban.telemetry.events import (
     RunnerStarted,
 )
 
+WORDS: Final[Mapping[type[Event], str]] = MappingProxyType(
+    {
+        RunnerStarted: "{0.node} runs jobs",
+        LeadershipGained: "{0.node} leads",
+        LeadershipLost: "{0.node} leads no longer",
+        JobsStaged: "{0.node} finds {0.count} job due",
+        JobStarted: "{0.node} starts job {0.id}, {0.worker}, attempt {0.attempt}",
+        JobFinished: "{0.node} ended job {0.id}: {0.state}",
+        JobRescued: "{0.node} rescued job {0.id}: {0.state} again",
+    }
+)
+"""The events that nodes report to the demonstration, each as a sentence about its node."""
+
 
 def sentence(event: Event) -> str:
-    """An event as a short sentence whose subject is its node.
+    """An event in words, with the reason where a job failed.
 
     >>> sentence(LeadershipGained(node="node-1"))
     'node-1 leads'
     """
-    return f"{event.node} {_predicate(event)}"
-
-
-def _predicate(event: Event) -> str:
-    match event:
-        case RunnerStarted():
-            return "runs jobs"
-        case LeadershipGained():
-            return "leads"
-        case LeadershipLost():
-            return "leads no longer"
-        case JobsStaged():
-            return f"finds that {event.count} waiting job is due"
-        case JobStarted():
-            return f"starts job {event.id}, {_short(event.worker)}, attempt {event.attempt}"
-        case JobFinished(state=JobState.COMPLETED):
-            return f"completed job {event.id}"
-        case JobFinished():
-            return f"failed job {event.id}: {event.error}"
-        case JobRescued():
-            return f"rescues job {event.id}: {event.state} again"
-        case _:
-            return type(event).__name__
-
-
-def _short(worker: str) -> str:
-    return worker.rpartition(".")[2]
+    words = WORDS[type(event)].format(event)
+    return f"{words}, {event.error}" if isinstance(event, JobFinished) and event.error else words

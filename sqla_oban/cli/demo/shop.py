@@ -4,8 +4,9 @@ Written as an application would write it. The processes that run the jobs import
 """
 
 import asyncio
+from collections.abc import Sequence
 
-from sqlalchemy import Text, text, update
+from sqlalchemy import Text, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -38,21 +39,21 @@ def half_a_second(_: Job) -> float:
     return 0.5
 
 
-@job
+@job(name="shop.send_receipt")
 async def send_receipt(number: str) -> None:
     """Mail a receipt."""
     await asyncio.sleep(0.2)
     await note(number, "receipt sent")
 
 
-@job
+@job(name="shop.reserve_stock")
 async def reserve_stock(number: str) -> None:
     """Put the item aside."""
     await asyncio.sleep(0.3)
     await note(number, "stock reserved")
 
 
-@job(backoff=half_a_second, max_attempts=5)
+@job(name="shop.charge_card", backoff=half_a_second, max_attempts=5)
 async def charge_card(number: str) -> None:
     """Charge a card at a bank that is out of order for a moment.
 
@@ -64,15 +65,16 @@ async def charge_card(number: str) -> None:
     await note(number, "card charged")
 
 
-@job
+@job(name="shop.ask_for_review")
 async def ask_for_review(number: str) -> None:
     """Ask the customer for a review."""
     await note(number, "review asked for")
 
 
-@job
+@job(name="shop.pack")
 async def pack(number: str) -> None:
     """Pack the order: a long job in its first attempt, which is not meant to be survived."""
+    await note(number, "packing begun")
     if current_job().attempt == 1:
         await asyncio.sleep(3600)
     await note(number, "packed")
@@ -81,4 +83,11 @@ async def pack(number: str) -> None:
 async def note(number: str, what: str) -> None:
     """Add a line to an order's history."""
     async with sessions.begin() as session:
-        await session.execute(update(Order).where(Order.number == number).values(history=Order.history + [what]))
+        await session.execute(
+            update(Order).where(Order.number == number).values(history=func.array_append(Order.history, what))
+        )
+
+
+async def jobs_of(session: AsyncSession, number: str) -> Sequence[Job]:
+    """The jobs of an order, as they were enqueued."""
+    return (await session.scalars(select(Job).where(Job.args["number"].astext == number).order_by(Job.id))).all()

@@ -27,7 +27,7 @@ class Terminal:
     """
 
     def __init__(self, coming: Sequence[Lesson]) -> None:
-        self._console = Console(highlight=False)
+        self._console = Console(markup=False, highlight=False)
         self._coming = list(coming)
         self._running: Lesson | None = None
         self._told: list[str] = []

@@ -1,12 +1,8 @@
 """What the demonstration shows, one step a file, in the order in which it is shown."""
 
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Final
 
-from sqla_oban.cli.demo.fleet import Fleet
-from sqla_oban.cli.demo.patience import Patience
-from sqla_oban.cli.demo.screen import Lesson
 from sqla_oban.cli.demo.steps.committed import Committed
 from sqla_oban.cli.demo.steps.led import Led
 from sqla_oban.cli.demo.steps.rescued import Rescued

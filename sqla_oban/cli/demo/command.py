@@ -1,0 +1,63 @@
+"""`sqla-oban demo`."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+import click
+
+from sqla_oban.cli.address import EXAMPLE
+from sqla_oban.cli.demo.ground import found
+from sqla_oban.cli.demo.log import Log
+from sqla_oban.cli.demo.patience import Patience
+from sqla_oban.cli.demo.play import play
+from sqla_oban.cli.demo.screen import Screen
+from sqla_oban.cli.demo.steps import STEPS
+from sqla_oban.cli.demo.terminal import Terminal
+from sqla_oban.cli.failure import explained
+
+
+@click.command()
+@click.option(
+    "--url",
+    help=f"A database to use, as {EXAMPLE}; everything happens in a new schema sqla_oban_demo_<random>, which is "
+    "dropped at the end. Default: a temporary PostgreSQL server.",
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0, min_open=True),
+    default=15.0,
+    show_default=True,
+    help="Seconds that each step has to show what it should.",
+)
+def demo(url: str | None, patience: float) -> None:
+    """See what the queue does, in half a minute, on a real PostgreSQL with real processes.
+
+    Exits with 1 if something could not be shown.
+    """
+    with explained(), _ended_like_ctrl_c(), _screen() as screen, found(url, screen) as ground:
+        shown = asyncio.run(play(ground, screen, Patience(patience)))
+    sys.exit(0 if shown else 1)
+
+
+def _screen() -> Screen:
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        return Terminal([step.lesson for step in STEPS])
+    return Log()
+
+
+@contextlib.contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Have `kill` and a closed terminal end the demonstration as Ctrl-C does: in order, with nothing left."""
+    before = {
+        number: signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+        for number in (signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
