@@ -164,8 +164,13 @@ class Job(JobMixin, ObanBase):
 
 
 @event.listens_for(JobMixin, "before_insert", propagate=True)
-def _schedule_by_the_clock_of_the_database(_: Mapper[Any], __: Connection, job: JobMixin) -> None:
-    """A relative delay is counted from the INSERT by PostgreSQL, so that a wrong clock here does no harm."""
+def _leave_to_the_database(_: Mapper[Any], __: Connection, job: JobMixin) -> None:
+    """What PostgreSQL decides: the id, and when a relative delay begins.
+
+    A job that was rolled back and is added again still holds the id of its first INSERT, which the identity column
+    refuses. The delay is counted from the INSERT by PostgreSQL, so that a wrong clock here does no harm.
+    """
+    job.id = None  # type: ignore[assignment]  # unset, until the INSERT returns it
     delay: timedelta | None = getattr(job, "_schedule_in", None)
     if delay is not None:
         job.scheduled_at = func.timezone("UTC", func.clock_timestamp()) + delay
