@@ -32,8 +32,8 @@ CLAIM = f"""
     WITH picked AS MATERIALIZED (
       SELECT id FROM oban_jobs WHERE state = 'available' AND queue = '{QUEUE}'
       ORDER BY priority, scheduled_at, id LIMIT $1 FOR UPDATE SKIP LOCKED)
-    UPDATE oban_jobs j SET state = 'executing', attempt = attempt + 1, attempted_at = timezone('UTC', clock_timestamp()),
-      attempted_by = ARRAY['bare', 'sql']
+    UPDATE oban_jobs j SET state = 'executing', attempt = attempt + 1, attempted_by = ARRAY['bare', 'sql'],
+      attempted_at = timezone('UTC', clock_timestamp())
     FROM picked WHERE j.id = picked.id RETURNING j.id, j.worker, j.args, j.attempted_at
 """
 ACK = """

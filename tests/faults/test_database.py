@@ -205,7 +205,8 @@ async def test_each_connection_is_replaced_when_it_breaks(
 async def test_a_claim_whose_answer_was_lost_is_handed_back_and_runs_once(
     engine: AsyncEngine, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    execute, lost = Link.execute, []
+    execute = Link.execute
+    lost: list[int] = []
 
     async def lose_one_answer(link: Link, statement: Any, parameters: Any = None) -> Any:
         rows = await execute(link, statement, parameters)

@@ -70,8 +70,7 @@ async def test_a_leader_that_cannot_renew_stops_to_lead_by_its_own_clock(
 
 async def test_leaders_of_different_names_do_not_know_each_other(engine: AsyncEngine, start: Any) -> None:
     nodes = [await start(queues={"default": 1}, name=name) for name in ("one", "other")]
-    for node in nodes:
-        await eventually(lambda node=node: node.is_leader, "each to lead")
+    await eventually(lambda: all(node.is_leader for node in nodes), "each to lead")
 
 
 async def test_a_node_without_leadership_never_leads(engine: AsyncEngine, start: Any, events: Recorder) -> None:

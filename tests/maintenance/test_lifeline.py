@@ -10,8 +10,8 @@ from sqla_oban import JobState
 from sqla_oban.queries.producers import producer_id
 from sqla_oban.settings import LifelineSettings
 from sqla_oban.telemetry.events import Beaten, JobFinished, JobRescued
-from tests.support import Recorder, enqueue, eventually, fast_settings, jobs
 from tests.shop import gate, noop, pass_gate
+from tests.support import Recorder, enqueue, eventually, fast_settings, jobs
 
 EXECUTING = """
     INSERT INTO oban_jobs (worker, queue, state, attempt, max_attempts, attempted_at, attempted_by)
@@ -47,7 +47,7 @@ async def test_a_job_of_an_expired_producer_is_rescued_and_the_producer_forgotte
 
     async def forgotten() -> bool:
         async with engine.connect() as connection:
-            return await connection.scalar(text("SELECT count(*) FROM oban_producers WHERE node = 'gone'")) == 0
+            return not await connection.scalar(text("SELECT count(*) FROM oban_producers WHERE node = 'gone'"))
 
     await eventually(forgotten, "the producer to be forgotten")
 

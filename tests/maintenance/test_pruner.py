@@ -13,7 +13,8 @@ from tests.support import Recorder, jobs
 
 ENDED = """
     INSERT INTO oban_jobs (worker, state, {state}_at)
-    SELECT 'shop.noop', '{state}', timezone('UTC', now()) - make_interval(days => {days}) FROM generate_series(1, {count})
+    SELECT 'shop.noop', '{state}', timezone('UTC', now()) - make_interval(days => {days})
+    FROM generate_series(1, {count})
 """
 
 
@@ -47,7 +48,11 @@ async def test_it_deletes_batch_after_batch_until_nothing_old_is_left(
 async def test_ages_are_set_by_state_and_none_keeps_for_ever(engine: AsyncEngine, start: Any, events: Recorder) -> None:
     for state in ("completed", "cancelled", "discarded"):
         await insert(engine, state, 3)
-    ages = {JobState.COMPLETED: timedelta(days=2), JobState.CANCELLED: 4 * 86_400, JobState.DISCARDED: None}
+    ages: dict[JobState, float | timedelta | None] = {
+        JobState.COMPLETED: timedelta(days=2),
+        JobState.CANCELLED: 4 * 86_400,
+        JobState.DISCARDED: None,
+    }
     await start(queues={"default": 1}, pruner=PrunerSettings(interval=0.1, max_age=ages))
     await events.wait_for(JobsPruned)
     assert [job.state for job in await jobs(engine)] == [JobState.CANCELLED, JobState.DISCARDED]
