@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from functools import partial
 from operator import attrgetter
@@ -58,7 +59,7 @@ class Producer(Service):
         limit: int,
         schema: str | None,
     ) -> None:
-        super().__init__(node=node, interval=None)
+        super().__init__(node=node, interval=AUDIT)
         self.uuid = uuid
         self.queue = queue
         self.limit = limit
@@ -70,7 +71,7 @@ class Producer(Service):
         self._release = release(schema)
         self._running: set[Execution] = set()
         self._cursor = START
-        self._rewound = 0.0
+        self._rewound = -math.inf
         self._audited = time.monotonic()
         self._full_since: float | None = None
         self._paused = False
@@ -87,7 +88,7 @@ class Producer(Service):
 
     def look(self) -> None:
         """There may be new work, anywhere in the queue. Safe from any thread."""
-        self._rewound = 0.0
+        self._rewound = -math.inf
         self.wake()
 
     async def tick(self) -> float | None:
@@ -124,7 +125,7 @@ class Producer(Service):
     def resume(self) -> None:
         """Claim again, once what was stopped has been handed back."""
         self._paused = False
-        self._audited = 0.0
+        self._audited = -math.inf
         self.look()
 
     async def release(self) -> None:
@@ -146,7 +147,7 @@ class Producer(Service):
         try:
             rows = await self._link.execute(CLAIM, asked)
         except BaseException:
-            self._audited = 0.0  # the claim may have taken effect, and nobody runs what it took
+            self._audited = -math.inf  # the claim may have taken effect, and nobody runs what it took
             raise
         # Text compares as the moments do within Python's calendar; a foreign row from beyond it may come out of
         # order, and the cursor may then pass over jobs until it is rewound.

@@ -16,6 +16,8 @@ from sqla_oban.migrations import v01
 
 VERSIONS: Final[Mapping[int, ModuleType]] = MappingProxyType({1: v01})
 MARKER = "sqla_oban:"
+MAX_SCHEMA = 63 - len(".oban_cronitor")
+"""Bytes: PostgreSQL allows 63 in a channel's name, and Oban's longest is `{schema}.oban_cronitor`."""
 
 
 def required_version() -> int:
@@ -121,7 +123,7 @@ def home_of(connection: Connection, schema: str | None = None) -> str:
     """The schema that holds the tables or is to hold them.
 
     Raises:
-        SchemaMismatch: the search path names none that exists.
+        SchemaMismatch: the search path names none that exists, or its name is too long for notifications.
     """
     found = schema or connection.scalar(
         text(
@@ -131,6 +133,8 @@ def home_of(connection: Connection, schema: str | None = None) -> str:
     )
     if found is None:
         raise SchemaMismatch("the connection's search_path names no existing schema; pass schema=")
+    if len(str(found).encode()) > MAX_SCHEMA:
+        raise SchemaMismatch(f"the schema name {found!r} is too long: its channels allow {MAX_SCHEMA} bytes at most")
     return str(found)
 
 

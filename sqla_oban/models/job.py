@@ -1,7 +1,7 @@
 """A job: the row that carries work from the transaction that wanted it to the worker that does it."""
 
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, Mapper, declared_attr, has_inherited_table, mapped_column, validates
+from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.elements import conv
 
@@ -66,6 +67,9 @@ class JobMixin:
     checked: whatever another library stored there can be read and run.
     """
 
+    schedule_in = cast(timedelta | None, None)
+    """How long after its INSERT the job is due, if that was said; `scheduled_at` is an estimate until then."""
+
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), sort_order=-10)
     state: Mapped[JobState] = mapped_column(JOB_STATE, server_default="available", sort_order=-10)
     queue: Mapped[str] = mapped_column(Text, server_default="default", sort_order=-10)
@@ -88,10 +92,11 @@ class JobMixin:
     def __init__(self, *, schedule_in: float | timedelta | None = None, **values: Any) -> None:
         if schedule_in is not None and values.get("scheduled_at") is not None:
             raise InvalidJob("a job takes schedule_in or scheduled_at, not both")
-        if schedule_in is not None or values.get("scheduled_at") is not None:
-            values.setdefault("state", JobState.SCHEDULED)
-        self._schedule_in = None if schedule_in is None else checked_delay(schedule_in)
+        delay = None if schedule_in is None else checked_delay(schedule_in)
+        if delay is not None:
+            values["scheduled_at"] = datetime.now(UTC) + delay  # to be read until the INSERT says it exactly
         super().__init__(**values)
+        self.schedule_in = delay
 
     def __repr__(self) -> str:
         held = self.__dict__  # what is loaded: a repr must not emit SQL
@@ -124,7 +129,13 @@ class JobMixin:
 
     @validates("scheduled_at")
     def _check_moment(self, field: str, value: object) -> object:
-        return value if isinstance(value, ColumnElement) else aware(field, value)
+        if isinstance(value, ColumnElement):
+            return value
+        moment = aware(field, value)
+        self.schedule_in = None  # the later word counts
+        if instance_state(self).key is None and "state" not in self.__dict__:  # new, and nobody said otherwise
+            self.state = JobState.SCHEDULED
+        return moment
 
 
 class Job(JobMixin, ObanBase):
@@ -171,6 +182,5 @@ def _leave_to_the_database(_: Mapper[Any], __: Connection, job: JobMixin) -> Non
     refuses. The delay is counted from the INSERT by PostgreSQL, so that a wrong clock here does no harm.
     """
     job.id = None  # type: ignore[assignment]  # unset, until the INSERT returns it
-    delay: timedelta | None = getattr(job, "_schedule_in", None)
-    if delay is not None:
-        job.scheduled_at = func.timezone("UTC", func.clock_timestamp()) + delay
+    if job.schedule_in is not None:
+        job.scheduled_at = func.timezone("UTC", func.clock_timestamp()) + job.schedule_in

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sqla_oban.errors import DeclarationError, UnknownWorker
-from sqla_oban.models.checks import checked_name
+from sqla_oban.models.checks import MAX_NAME
 from sqla_oban.workers.definition import Definition
 
 
@@ -58,12 +58,17 @@ def default_name(target: Callable[..., Any]) -> str:
     """`module.qualname`, with the real name of a module that was run by `python -m`.
 
     Raises:
-        InvalidJob: it is longer than the column allows.
+        DeclarationError: it is longer than the column allows.
     """
     module = target.__module__
     if module == "__main__" and (spec := getattr(sys.modules["__main__"], "__spec__", None)) is not None:
         module = spec.name
-    return checked_name("worker", f"{module}.{target.__qualname__}")
+    name = f"{module}.{target.__qualname__}"
+    if len(name) > MAX_NAME:
+        raise DeclarationError(
+            f"the worker name {name!r} has more than {MAX_NAME} characters; give it another with name="
+        )
+    return name
 
 
 def origin(target: Callable[..., Any]) -> tuple[str, str]:
