@@ -13,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT = 2.0
+CONNECTION_LOST = ("08", "57P")
+"""SQLSTATE classes (PostgreSQL, appendix A) of a connection that is gone: connection exceptions and shutdowns."""
 BAD_DATA = ("22", "23")
-"""SQLSTATE classes (PostgreSQL, appendix A) of values that are out of range or against a constraint."""
+"""Those of values that are out of range or against a constraint."""
 
 
 class Link:
@@ -120,8 +122,14 @@ def is_bad_data(error: Exception) -> bool:
 
 
 def _is_usable_after(error: BaseException) -> bool:
-    """PostgreSQL answered, and did not close the connection."""
-    return isinstance(error, DBAPIError) and not error.connection_invalidated and _sqlstate(error) is not None
+    """PostgreSQL answered, and did not close the connection.
+
+    Judged by the SQLSTATE as well: SQLAlchemy 2.0 does not recognise all of asyncpg's words for a closed connection.
+    """
+    if not isinstance(error, DBAPIError) or error.connection_invalidated:
+        return False
+    state = _sqlstate(error)
+    return state is not None and not state.startswith(CONNECTION_LOST)
 
 
 def _sqlstate(error: DBAPIError) -> str | None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sqla_oban import JobState, current_job, job
@@ -117,8 +116,8 @@ async def test_a_restart_of_postgresql_under_load_loses_nothing(
         for _ in range(batches):
             try:
                 committed.extend(await enqueue(engine, *(count.new() for _ in range(20))))
-            except (DBAPIError, OSError):
-                await asyncio.sleep(0)  # the application's own affair
+            except Exception:  # of many kinds, by driver and moment; the application's own affair
+                await asyncio.sleep(0)
 
     with gate("over the restart") as over:
         committed.extend(await enqueue(engine, pass_gate.new("over the restart")))
