@@ -20,6 +20,8 @@ that says what was wrong, and what to do where that is not obvious.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from sqlalchemy.exc import DontWrapMixin
+
 
 class ObanError(Exception):
     """The base of every error that this library raises on purpose."""
@@ -53,7 +55,7 @@ class UnknownOption(ObanError, TypeError):
         super().__init__(f"{where} has no option {option!r}; {hint}")
 
 
-class InvalidJob(ObanError, ValueError):
+class InvalidJob(ObanError, ValueError, DontWrapMixin):
     """A field of a job holds what the table cannot store."""
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -134,3 +135,11 @@ async def make_runs(engine: AsyncEngine) -> None:
 async def runs(engine: AsyncEngine) -> list[Any]:
     async with engine.connect() as connection:
         return list((await connection.execute(text("SELECT job_id, attempt, pid, note FROM runs"))).all())
+
+
+@job(name="shop.block_the_loop")
+async def block_the_loop(seconds: float) -> None:
+    """Ill-behaved: blocks the event loop that it runs in."""
+    await write_run("begin")
+    time.sleep(seconds)  # noqa: ASYNC251 (the fault that is tested)
+    await write_run("end")

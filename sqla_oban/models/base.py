@@ -1,9 +1,12 @@
 """The library's own declarative base, and the types its columns share."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import DateTime, Dialect, MetaData, TypeDecorator, text
+from sqlalchemy import DateTime, Dialect, Interval, MetaData, TypeDecorator, text
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.sql.operators import OperatorType
+from sqlalchemy.types import TypeEngine
 
 from sqla_oban.models.checks import aware
 
@@ -32,3 +35,7 @@ class UTCDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """To an aware datetime in UTC."""
         return None if value is None else value.replace(tzinfo=UTC)
+
+    def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
+        """A span of time stays one, so that `Job.scheduled_at + timedelta(hours=1)` can be said."""
+        return Interval() if isinstance(value, timedelta) else self

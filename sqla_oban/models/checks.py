@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqla_oban.errors import InvalidJob
+from sqla_oban.errors import InvalidJob, UnserialisableValue
 from sqla_oban.outcomes import MAX_DELAY
 from sqla_oban.payload import snapshot
+from sqla_oban.states import JobState
 
 MAX_NAME = 127
 """Characters of a queue or a worker; the table's checks say the same."""
@@ -23,8 +24,19 @@ def checked_name(field: str, value: object) -> str:
         raise InvalidJob(f"{field} must not be blank, got {value!r}")
     if len(value) > MAX_NAME:
         raise InvalidJob(f"{field} may have {MAX_NAME} characters at most, got {len(value)}: {value[:40]!r}...")
-    snapshot(value, field)
-    return value
+    return _storable(field, value)
+
+
+def checked_state(value: object) -> JobState:
+    """One of the eight states.
+
+    Raises:
+        InvalidJob: it is none of them.
+    """
+    try:
+        return JobState(value)  # type: ignore[arg-type]  # that is what is to be found out
+    except ValueError:
+        raise InvalidJob(f"state must be one of {', '.join(JobState)}, got {value!r}") from None
 
 
 def checked_number(field: str, value: object) -> int:
@@ -52,7 +64,7 @@ def normal_tags(value: object) -> list[str]:
     for tag in value:
         if not isinstance(tag, str):
             raise InvalidJob(f"tags must be a list of str, got {tag!r} among them")
-        snapshot(tag, "a tag")
+        _storable("a tag", tag)
     return list(dict.fromkeys(tag.strip().lower() for tag in value if tag.strip()))
 
 
@@ -80,4 +92,12 @@ def aware(what: str, value: object) -> datetime:
         raise InvalidJob(f"{what} must be a datetime, got {value!r}")
     if value.utcoffset() is None:
         raise InvalidJob(f"{what} must have a time zone, got the naive {value!r}; use datetime.now(UTC) or set tzinfo")
+    return value
+
+
+def _storable(field: str, value: str) -> str:
+    try:
+        snapshot(value, field)
+    except UnserialisableValue as error:
+        raise InvalidJob(str(error)) from None
     return value

@@ -26,7 +26,15 @@ from sqlalchemy.sql.elements import conv
 
 from sqla_oban.errors import InvalidJob
 from sqla_oban.models.base import UTC_NOW, ObanBase, UTCDateTime
-from sqla_oban.models.checks import MAX_NAME, aware, checked_delay, checked_name, checked_number, normal_tags
+from sqla_oban.models.checks import (
+    MAX_NAME,
+    aware,
+    checked_delay,
+    checked_name,
+    checked_number,
+    checked_state,
+    normal_tags,
+)
 from sqla_oban.payload import snapshot
 from sqla_oban.states import JobState
 
@@ -113,7 +121,11 @@ class JobMixin:
     def _check_name(self, field: str, value: object) -> str:
         return checked_name(field, value)
 
-    @validates("priority", "max_attempts")
+    @validates("state")
+    def _check_state(self, field: str, value: object) -> JobState:
+        return checked_state(value)
+
+    @validates("priority", "attempt", "max_attempts")
     def _check_number(self, field: str, value: object) -> object:
         return checked_number(field, value)
 

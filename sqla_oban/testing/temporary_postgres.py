@@ -28,9 +28,10 @@ SUPERVISOR = """
 trap '' INT TERM HUP
 directory=$1; initdb=$2; shift 2
 if ! "$initdb" -D "$directory/data" -U postgres --auth=trust --encoding=UTF8 --no-locale --no-sync --no-instructions \\
-    >>"$directory/server.log" 2>&1 </dev/null
+    >"$directory/initdb.log" 2>&1 </dev/null
 then
-  echo "FATAL: initdb failed" >>"$directory/server.log"; read -r _; rm -rf "$directory"; exit 1
+  { echo "FATAL: initdb failed"; cat "$directory/initdb.log"; } >>"$directory/server.log"; read -r _
+  rm -rf "$directory"; exit 1
 fi
 "$@" >>"$directory/server.log" 2>&1 </dev/null & server=$!
 while read -r signal; do
