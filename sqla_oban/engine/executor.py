@@ -89,17 +89,17 @@ class Executor:
         claimed, started = job.claimed, time.monotonic()
         if wanted(JobStarted):
             telemetry.emit(JobStarted(**self._facts(claimed)))
-        error: BaseException | None = None
+        reason: str | None = None
         try:
             ack = _judged(claimed, await self._call(job))
         except BaseException as raised:  # SystemExit in a worker must end the attempt, not the process
             if job.abandoned:
                 telemetry.emit(JobAbandoned(**self._facts(claimed)))
                 return None
-            error = raised
+            reason = _summary(raised)  # not the exception: its traceback holds this frame, and whatever the job held
             ack = self._failed(claimed, raised)
         if wanted(JobFinished):
-            seconds, reason = time.monotonic() - started, None if error is None else _summary(error)
+            seconds = time.monotonic() - started
             telemetry.emit(JobFinished(**self._facts(claimed), state=ack.state, seconds=seconds, error=reason))
         return ack
 
@@ -157,7 +157,11 @@ def describe(error: BaseException) -> str:
     >>> describe(ValueError("no such order"))
     'ValueError: no such order\\n'
     """
-    return clipped(storable_text("".join(traceback.format_exception(error))))
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception:  # an exception class of the user's can be broken in any way
+        text = f"{type(error).__name__}, whose traceback cannot be shown"
+    return clipped(storable_text(text))
 
 
 def clipped(text: str) -> str:
@@ -186,4 +190,8 @@ def _checked_delay(value: object) -> float:
 
 
 def _summary(error: BaseException) -> str:
-    return storable_text("".join(traceback.format_exception_only(error)).strip())
+    try:
+        text = "".join(traceback.format_exception_only(error)).strip()
+    except Exception:
+        text = type(error).__name__
+    return storable_text(text)

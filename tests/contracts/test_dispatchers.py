@@ -1,0 +1,264 @@
+"""The contract of `engine.dispatcher.Dispatcher`, for each kind of it; and what each promises besides."""
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from sqla_oban.engine import dispatcher as module
+from sqla_oban.engine.dispatcher import AsyncDispatcher, DaemonPool, Dispatcher, ThreadDispatcher
+from sqla_oban.errors import DeclarationError
+from tests.support import eventually
+
+COLOUR: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
+
+
+@dataclass
+class Kind:
+    """A dispatcher, and how a body without arguments becomes a call for it."""
+
+    dispatcher: Dispatcher
+    call: Callable[[Callable[[], Any]], Callable[[], Any]]
+
+    async def run(self, body: Callable[[], Any]) -> Any:
+        return await self.dispatcher.run(self.call(body))
+
+
+def as_async(body: Callable[[], Any]) -> Callable[[], Any]:
+    async def call() -> Any:
+        return body()
+
+    return call
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadDispatcher]:
+    dispatcher = ThreadDispatcher()
+    yield dispatcher
+    dispatcher.close()
+
+
+@pytest.fixture(params=["async", "thread"])
+def kind(request: pytest.FixtureRequest, threads: ThreadDispatcher) -> Kind:
+    return Kind(AsyncDispatcher(), as_async) if request.param == "async" else Kind(threads, lambda body: body)
+
+
+async def test_the_result_of_a_call_is_returned(kind: Kind) -> None:
+    result = object()
+    assert await kind.run(lambda: result) is result
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("x"), KeyboardInterrupt(), SystemExit(3), asyncio.CancelledError("own")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_the_exception_of_a_call_is_raised(error: BaseException, kind: Kind) -> None:
+    def body() -> None:
+        raise error
+
+    raised: BaseException | None = None
+    try:
+        await kind.run(body)
+    except BaseException as caught:
+        raised = caught
+    assert raised is error
+
+
+async def test_context_variables_of_the_caller_are_seen_by_the_call(kind: Kind) -> None:
+    COLOUR.set("red")
+    assert await kind.run(COLOUR.get) == "red"
+
+
+async def test_many_calls_run_at_the_same_time_each_in_its_own_context(kind: Kind) -> None:
+    async def one(number: int) -> str:
+        COLOUR.set(str(number))
+        return str(await kind.run(COLOUR.get))
+
+    results = await asyncio.gather(*(asyncio.create_task(one(number)) for number in range(100)))
+    assert results == [str(number) for number in range(100)]
+
+
+async def test_an_async_call_that_is_cancelled_sees_it() -> None:
+    begun, seen = asyncio.Event(), []
+
+    async def call() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    task = asyncio.create_task(AsyncDispatcher().run(call))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == ["cancelled"]
+
+
+async def test_an_async_call_that_ends_with_a_result_when_it_is_cancelled_counts() -> None:
+    begun = asyncio.Event()
+
+    async def call() -> str:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "saved"
+        return "never"
+
+    task = asyncio.create_task(AsyncDispatcher().run(call))
+    await begun.wait()
+    task.cancel()
+    assert await task == "saved"
+
+
+async def test_a_thread_that_ends_with_a_result_when_it_is_cancelled_counts(threads: ThreadDispatcher) -> None:
+    begun, told = threading.Event(), threading.Event()
+
+    def call() -> str:
+        begun.set()
+        told.wait()
+        return "saved"
+
+    task = asyncio.create_task(threads.run(call))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    told.set()
+    assert await task == "saved"
+
+
+async def test_a_thread_that_raises_when_it_is_cancelled_raises(threads: ThreadDispatcher) -> None:
+    begun, told = threading.Event(), threading.Event()
+
+    def call() -> str:
+        begun.set()
+        told.wait()
+        raise ValueError("rolled back")
+
+    task = asyncio.create_task(threads.run(call))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    told.set()
+    with pytest.raises(ValueError, match="rolled back"):
+        await task
+
+
+async def test_a_thread_that_goes_on_when_it_is_cancelled_is_left_behind_with_a_warning(
+    threads: ThreadDispatcher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "LAST_WORDS", 0.01)
+    begun, told = threading.Event(), threading.Event()
+
+    def call() -> None:
+        begun.set()
+        told.wait()
+
+    task = asyncio.create_task(threads.run(call))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    told.set()
+    assert "goes on in its thread after it was told to stop; watch current_job().cancelled" in caplog.text
+
+
+async def test_a_sync_worker_that_returns_a_coroutine_is_refused(threads: ThreadDispatcher) -> None:
+    async def forgotten() -> None: ...
+
+    with pytest.raises(DeclarationError, match="declare it with `async def`"):
+        await threads.run(forgotten)
+
+
+async def test_a_thread_does_not_hold_up_the_event_loop(threads: ThreadDispatcher) -> None:
+    go_on = threading.Event()
+    waiting = asyncio.create_task(threads.run(go_on.wait))
+    others = await asyncio.gather(*(threads.run(lambda: 5) for _ in range(3)))
+    waited = not waiting.done()
+    go_on.set()
+    assert others == [5, 5, 5]
+    assert waited
+    assert await waiting
+
+
+async def test_as_many_threads_run_as_there_are_calls_at_the_same_time(threads: ThreadDispatcher) -> None:
+    together = threading.Barrier(40)
+    assert sorted(await asyncio.gather(*(threads.run(together.wait) for _ in range(40)))) == list(range(40))
+
+
+async def test_idle_threads_are_used_again(threads: ThreadDispatcher) -> None:
+    pool = threads._pool
+    seen = set()
+    for _ in range(20):
+        seen.add(await threads.run(threading.get_ident))
+        await eventually(lambda: pool._idle._value == pool._threads)
+    assert len(seen) == 1
+
+
+async def test_threads_end_when_the_dispatcher_is_closed() -> None:
+    dispatcher = ThreadDispatcher()
+    together = threading.Barrier(5)
+
+    def call() -> threading.Thread:
+        together.wait()
+        return threading.current_thread()
+
+    workers = set(await asyncio.gather(*(dispatcher.run(call) for _ in range(5))))
+    alive = [thread.is_alive() for thread in workers]
+    dispatcher.close()
+    await eventually(lambda: not any(thread.is_alive() for thread in workers))
+    assert alive == [True] * 5
+
+
+async def test_a_busy_thread_ends_after_its_call_when_the_dispatcher_is_closed() -> None:
+    dispatcher = ThreadDispatcher()
+    begun, go_on = threading.Event(), threading.Event()
+    thread: list[threading.Thread] = []
+
+    def call() -> str:
+        thread.append(threading.current_thread())
+        begun.set()
+        go_on.wait()
+        return "done"
+
+    task = asyncio.create_task(dispatcher.run(call))
+    await asyncio.to_thread(begun.wait)
+    dispatcher.close()
+    go_on.set()
+    assert await task == "done"
+    await asyncio.to_thread(thread[0].join)
+    assert not thread[0].is_alive()
+
+
+async def test_worker_threads_do_not_keep_the_process_from_ending(threads: ThreadDispatcher) -> None:
+    assert await threads.run(lambda: threading.current_thread().daemon)
+
+
+def test_a_call_that_was_cancelled_before_it_began_does_not_run() -> None:
+    pool = DaemonPool()
+    begun, go_on = threading.Event(), threading.Event()
+    ran: list[str] = []
+
+    def first() -> None:
+        begun.set()
+        go_on.wait()
+
+    def second() -> None:
+        ran.append("second")
+
+    busy = pool.submit(first)
+    begun.wait()
+    pool._idle.release()  # as if the thread were idle: the next call waits for it
+    cancelled = pool.submit(second)
+    assert cancelled.cancel()
+    go_on.set()
+    busy.result()
+    assert pool.submit(lambda: "third").result() == "third"
+    pool.shutdown()
+    assert ran == []

@@ -1,0 +1,101 @@
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from sqla_oban.queries.wake import LOCATE, NOTIFY, WRITERS, drop, hold
+from tests.queries.table import Table, ago
+from tests.support import eventually
+
+HOLD, DROP = hold(None), drop(None)
+
+
+@pytest.fixture
+async def sleeper(engine: AsyncEngine) -> AsyncIterator[Table]:
+    """Another session, which may hold keys."""
+    async with engine.connect() as connection:
+        yield Table(await connection.execution_options(isolation_level="AUTOCOMMIT"))
+        await connection.execute(text("SELECT pg_advisory_unlock_all()"))
+
+
+async def rings(table: Table, queue: str = "default") -> bool:
+    return bool(await table.scalar(f"SELECT oban_ring('{queue}')"))
+
+
+async def test_a_writer_rings_only_while_somebody_sleeps(table: Table, sleeper: Table) -> None:
+    before = await rings(table)
+    await sleeper.run(HOLD, queue="default")
+    during, of_another_queue = await rings(table), await rings(table, "other")
+    await sleeper.run(DROP, queue="default")
+    assert (before, during, of_another_queue, await rings(table)) == (False, True, False, False)
+
+
+async def test_two_that_sleep_on_one_queue_hold_the_key_together(table: Table, sleeper: Table) -> None:
+    await sleeper.run(HOLD, queue="default")
+    await table.run(HOLD, queue="default")
+    await sleeper.run(DROP, queue="default")
+    assert await rings(sleeper)
+    await table.run(DROP, queue="default")
+
+
+async def test_ringing_leaves_no_lock_behind(table: Table, sleeper: Table) -> None:
+    for _ in range(3):
+        await rings(table)
+    await sleeper.run(HOLD, queue="default")
+    assert await rings(table)
+    locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+    assert await table.scalar(locks) == 0
+
+
+@pytest.mark.parametrize(("meta", "rung"), [("{}", True), ('{"ttl": 15}', False)], ids=["foreign", "ours"])
+async def test_a_foreign_producer_holds_no_key_and_is_always_rung(meta: str, rung: bool, table: Table) -> None:
+    await table.add_producer(beaten=ago(0), meta=meta)
+    assert await rings(table) is rung
+
+
+async def test_ringing_can_be_silenced(table: Table, sleeper: Table) -> None:
+    await sleeper.run(HOLD, queue="default")
+    await table.scalar("SELECT set_config('sqla_oban.notify', 'off', false)")
+    silenced = await rings(table)
+    await table.scalar("SELECT set_config('sqla_oban.notify', '', false)")
+    assert (silenced, await rings(table)) == (False, True)
+
+
+async def test_transactions_that_write_jobs_are_listed_until_they_end(table: Table, engine: AsyncEngine) -> None:
+    async def writers(among: list[str] | None = None) -> list[str]:
+        return [row[0] for row in await table.run(WRITERS, table="public.oban_jobs", among=among)]
+
+    async def ended() -> bool:
+        return await writers() == []
+
+    assert await ended()
+    async with engine.connect() as writer:
+        await writer.execute(text("INSERT INTO oban_jobs (worker) VALUES ('w')"))
+        (writing,) = await writers()
+        assert await writers([writing, "9/9"]) == [writing]
+        assert await writers(["9/9"]) == []
+        await writer.commit()
+    await eventually(ended)
+
+
+async def test_transactions_that_only_read_are_not_listed(table: Table, engine: AsyncEngine) -> None:
+    async with engine.connect() as reader:
+        await reader.execute(text("SELECT * FROM oban_jobs"))
+        assert await table.run(WRITERS, table="oban_jobs", among=None) == []
+
+
+async def test_ones_own_transaction_is_not_listed(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        await connection.execute(text("INSERT INTO oban_jobs (worker) VALUES ('w')"))
+        rows = await connection.execute(WRITERS, {"table": "oban_jobs", "among": None})
+        assert rows.all() == []
+
+
+async def test_the_schema_of_the_tables_is_found(table: Table) -> None:
+    assert [row[0] for row in await table.run(LOCATE, table="oban_jobs")] == ["public"]
+    assert await table.run(LOCATE, table="no_such_table") == []
+
+
+async def test_a_payload_is_sent_as_it_is(table: Table) -> None:
+    assert len(await table.run(NOTIFY, channel='any "channel"', payload='{"queue": "it\'s"}')) == 1

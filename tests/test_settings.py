@@ -1,0 +1,142 @@
+import dataclasses
+import math
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sqla_oban import JobState, QueueConfig
+from sqla_oban.errors import ConfigurationError
+from sqla_oban.settings import (
+    DAY,
+    AckerSettings,
+    HeartbeatSettings,
+    LeaderSettings,
+    LifelineSettings,
+    NotifierSettings,
+    PrunerSettings,
+    StagerSettings,
+)
+
+CLASSES: list[type[Any]] = [
+    AckerSettings,
+    HeartbeatSettings,
+    LeaderSettings,
+    LifelineSettings,
+    NotifierSettings,
+    PrunerSettings,
+    QueueConfig,
+    StagerSettings,
+]
+
+
+def fields_of(*types: object) -> list[Any]:
+    """All fields of all settings that are declared as one of `types`."""
+    return [
+        pytest.param(kind, field.name, id=f"{kind.__name__}.{field.name}")
+        for kind in CLASSES
+        for field in dataclasses.fields(kind)
+        if field.type in types
+    ]
+
+
+DURATIONS = fields_of(float, float | None)
+NUMBERS = fields_of(int)
+
+
+def test_every_field_is_covered_here() -> None:
+    everything = sum(len(dataclasses.fields(kind)) for kind in CLASSES)
+    assert len(DURATIONS) + len(NUMBERS) == everything - 1  # the one is PrunerSettings.max_age, tested by itself
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_the_defaults_are_accepted(kind: type[Any]) -> None:
+    assert kind() == kind()
+
+
+@pytest.mark.parametrize(("kind", "field"), DURATIONS)
+@pytest.mark.parametrize(
+    "value", [0, 0.0, -1, -0.5, math.nan, math.inf, -math.inf, True, "5", [], timedelta(seconds=5)]
+)
+def test_a_duration_is_a_finite_number_above_zero(kind: type[Any], field: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^{kind.__name__}\.{field} must be"):
+        kind(**{field: value})
+
+
+@pytest.mark.parametrize(("kind", "field"), NUMBERS)
+@pytest.mark.parametrize("value", [0, -1, 1.0, 2.5, math.nan, math.inf, True, "5", None])
+def test_a_number_is_an_integer_above_zero(kind: type[Any], field: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^{kind.__name__}\.{field} must be"):
+        kind(**{field: value})
+
+
+@pytest.mark.parametrize(("kind", "field"), [one for one in DURATIONS if one.values[1] != "rescue_after"])
+def test_only_the_age_limit_of_the_rescue_may_be_none(kind: type[Any], field: str) -> None:
+    with pytest.raises(ConfigurationError):
+        kind(**{field: None})
+
+
+@pytest.mark.parametrize(("kind", "field"), NUMBERS)
+def test_one_is_the_least_number(kind: type[Any], field: str) -> None:
+    assert getattr(kind(**{field: 1}), field) == 1
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        pytest.param({"interval": 5, "ttl": 12, "margin": 2.1}, id="no-room-for-a-failed-beat"),
+        pytest.param({"ttl": 3, "margin": 3}, id="margin-eats-the-ttl"),
+        pytest.param({"ttl": 1, "margin": 2}, id="margin-above-the-ttl"),
+    ],
+)
+def test_a_heartbeat_must_leave_room_for_one_failed_beat(seconds: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match="interval must be at most half of ttl - margin"):
+        HeartbeatSettings(**seconds)
+
+
+def test_a_heartbeat_may_use_all_of_that_room() -> None:
+    assert HeartbeatSettings(interval=5, ttl=12, margin=2).interval == 5
+
+
+def test_a_leaders_margin_is_at_most_a_third_of_its_lease() -> None:
+    assert LeaderSettings(ttl=3, margin=1).margin == 1
+    with pytest.raises(ConfigurationError, match="margin must be at most a third of ttl"):
+        LeaderSettings(ttl=3, margin=1.1)
+
+
+def test_a_leader_may_fail_to_renew_twice_before_it_stops_to_trust_its_lease() -> None:
+    settings = LeaderSettings(ttl=10, margin=1)
+    assert 3 * settings.renewal == settings.ttl - settings.margin
+
+
+def test_the_rescue_by_age_is_off_by_default_and_takes_a_duration() -> None:
+    assert LifelineSettings().rescue_after is None
+    assert LifelineSettings(rescue_after=5).rescue_after == 5
+
+
+def test_failures_are_kept_longer_than_successes() -> None:
+    ages = PrunerSettings().seconds()
+    assert ages[JobState.COMPLETED] < ages[JobState.CANCELLED] < ages[JobState.DISCARDED]
+
+
+def test_ages_may_be_timedeltas_and_none_keeps_for_ever() -> None:
+    settings = PrunerSettings(max_age={JobState.COMPLETED: timedelta(days=2), JobState.DISCARDED: None})
+    assert settings.seconds() == {JobState.COMPLETED: 2 * DAY}
+
+
+@pytest.mark.parametrize("state", [state for state in JobState if state not in {"completed", "cancelled", "discarded"}])
+def test_jobs_that_have_not_ended_are_never_pruned(state: JobState) -> None:
+    with pytest.raises(ConfigurationError, match=f"jobs that are {state} have not ended"):
+        PrunerSettings(max_age={state: 5})
+
+
+@pytest.mark.parametrize("age", [0, -1, math.nan, math.inf, True, "5", timedelta(0), timedelta(seconds=-1)])
+def test_an_age_is_a_finite_duration_above_zero(age: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"max_age\[completed\]"):
+        PrunerSettings(max_age={JobState.COMPLETED: age})
+
+
+@pytest.mark.parametrize(("kind", "field"), [*DURATIONS, *NUMBERS, (PrunerSettings, "max_age")])
+def test_settings_are_frozen(kind: type[Any], field: str) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(kind(), field, 5)

@@ -1,0 +1,44 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+RIGHT, WRONG = HERE / "api.py", HERE / "wrong_uses.py"
+
+
+@pytest.fixture(scope="module")
+def reported() -> dict[str, dict[int, str]]:
+    """What mypy reports of both files, by file and line, under the project's own settings."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--no-pretty", "--cache-dir=.mypy_cache/typing", RIGHT, WRONG],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    found = re.findall(r"^\S*?(\w+\.py):(\d+): error: (.*)$", done.stdout, re.MULTILINE)
+    assert found, done.stdout
+    reports: dict[str, dict[int, str]] = {}
+    for file, line, message in found:
+        reports.setdefault(file, {})[int(line)] = message
+    return reports
+
+
+def test_right_uses_are_accepted(reported: dict[str, dict[int, str]]) -> None:
+    assert reported.get(RIGHT.name, {}) == {}
+
+
+def test_wrong_uses_are_reported_and_nothing_else_is(reported: dict[str, dict[int, str]]) -> None:
+    lines = WRONG.read_text().splitlines()
+    marked = {number for number, line in enumerate(lines, start=1) if "# wrong: " in line}
+    assert len(marked) > 20
+    assert set(reported[WRONG.name]) == marked
+
+
+def test_nothing_else_of_the_project_is_reported_on_the_way(reported: dict[str, dict[int, str]]) -> None:
+    assert set(reported) == {WRONG.name}
