@@ -23,6 +23,19 @@ from difflib import get_close_matches
 from sqlalchemy.exc import DontWrapMixin
 
 
+def shown(value: object, most: int = 100) -> str:
+    """`value` as a message may show it: short, and whatever its `repr` does.
+
+    >>> shown("x" * 1000, most=5)
+    "'xxxx..."
+    """
+    try:
+        text = repr(value)
+    except Exception:  # Python does not print integers of 4,301 digits, and a repr may do anything
+        text = f"a {type(value).__qualname__} that cannot be shown"
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 class ObanError(Exception):
     """The base of every error that this library raises on purpose."""
 

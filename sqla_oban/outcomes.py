@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqla_oban.errors import InvalidArguments
+from sqla_oban.errors import InvalidArguments, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ class Snooze:
 
     def __post_init__(self) -> None:
         if isinstance(self.delay, bool) or not isinstance(self.delay, int | float | timedelta):
-            raise InvalidArguments(f"Snooze takes seconds or a timedelta, got {self.delay!r}")
-        if not 0 <= self.seconds <= MAX_DELAY:
-            raise InvalidArguments(f"Snooze takes a delay between 0 and 100 years, got {self.delay!r}")
+            raise InvalidArguments(f"Snooze takes seconds or a timedelta, got {shown(self.delay)}")
+        if not 0 <= (self.seconds if isinstance(self.delay, timedelta) else self.delay) <= MAX_DELAY:
+            raise InvalidArguments(f"Snooze takes a delay between 0 and 100 years, got {shown(self.delay)}")
 
     @property
     def seconds(self) -> float:

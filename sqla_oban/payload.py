@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 
-from sqla_oban.errors import UnserialisableValue
+from sqla_oban.errors import UnserialisableValue, shown
 
 MAX_DEPTH = 200
 """Deeper nesting is a mistake, and would exhaust the stack of one of the many parsers between here and a worker."""
@@ -30,7 +30,7 @@ def snapshot(value: object, what: str) -> object:
     for path, leaf in _leaves(value, what, 0):
         if problem := _problem(leaf):
             raise UnserialisableValue(f"{path} {problem}")
-    return json.loads(json.dumps(value))
+    return json.loads(json.dumps(value), parse_float=_exact)
 
 
 def storable_text(text: str) -> str:
@@ -48,7 +48,7 @@ def _leaves(value: object, path: str, depth: int) -> Iterator[tuple[str, object]
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise UnserialisableValue(f"{path} has the key {key!r}; JSON objects have str keys only")
+                raise UnserialisableValue(f"{path} has the key {shown(key)}; JSON objects have str keys only")
             yield f"the key {key!r} of {path}", key
             yield from _leaves(item, f"{path}[{key!r}]", depth + 1)
     elif isinstance(value, list | tuple):
@@ -65,11 +65,19 @@ def _problem(leaf: object) -> str | None:
         case str():
             return _problem_of_text(leaf)
         case int():
-            return "is an integer of more than 4,300 digits" if leaf.bit_length() > MAX_BITS else None
+            return "is an integer of more than 4,300 digits" if abs(leaf) >= TOO_LONG else None
         case float():
             return None if math.isfinite(leaf) else f"is {leaf}, which JSON cannot express"
         case _:
             return f"is a {type(leaf).__qualname__}, which JSON cannot express"
+
+
+def _exact(text: str) -> float:
+    """A float that is written with an exponent, as from 1e16 on, comes back from PostgreSQL as an integer of just
+    those digits (1e23 as 10**23, which is more), unless it goes there as the integer that it is.
+    """
+    number = float(text)
+    return int(number) if abs(number) >= 1e16 else number
 
 
 def _problem_of_text(text: str) -> str | None:
@@ -80,5 +88,5 @@ def _problem_of_text(text: str) -> str | None:
     return None
 
 
-MAX_BITS = 14_280
-"""Bits of the largest integer of 4,300 digits: Python refuses to parse longer ones from text."""
+TOO_LONG = 10**4_300
+"""The smallest integer of 4,301 digits: Python refuses to parse such from text."""

@@ -13,7 +13,7 @@ from typing import Any, Self
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sqla_oban.errors import ConfigurationError, InvalidJob, UnsupportedEngine
+from sqla_oban.errors import ConfigurationError, InvalidJob, UnsupportedEngine, shown
 from sqla_oban.migrations import check_version, home_of
 from sqla_oban.models.checks import checked_name
 from sqla_oban.node import Node, Settings
@@ -193,12 +193,12 @@ def _queue_config(queue: str, value: object) -> QueueConfig:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return QueueConfig(limit=value)
-    raise ConfigurationError(f"queue {queue!r} takes a number of jobs or a QueueConfig, got {value!r}")
+    raise ConfigurationError(f"queue {queue!r} takes a number of jobs or a QueueConfig, got {shown(value)}")
 
 
 def _text(what: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip() or "\x00" in value:
-        raise ConfigurationError(f"{what} must be a non-blank str, got {value!r}")
+        raise ConfigurationError(f"{what} must be a non-blank str, got {shown(value)}")
     return value
 
 

@@ -3,15 +3,17 @@
 All durations are seconds. Every class raises ConfigurationError for a value out of range.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
 
-from sqla_oban.errors import ConfigurationError
+from sqla_oban.errors import ConfigurationError, shown
 from sqla_oban.states import FINAL, JobState
 
 DAY = 86_400.0
+CENTURY = 36_500 * DAY
+MOST = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +186,15 @@ class PrunerSettings:
     def __post_init__(self) -> None:
         positive("PrunerSettings.interval", self.interval)
         whole("PrunerSettings.batch", self.batch)
-        for state, age in self.seconds().items():
+        if not isinstance(self.max_age, Mapping):
+            raise ConfigurationError(f"PrunerSettings.max_age must be a dict of states, got {shown(self.max_age)}")
+        for state in self.max_age:
             if state not in FINAL:
-                raise ConfigurationError(f"PrunerSettings.max_age: jobs that are {state} have not ended, keep them")
+                raise ConfigurationError(
+                    f"PrunerSettings.max_age: jobs that are {state} have not ended; known: {', '.join(FINAL)}"
+                )
+        object.__setattr__(self, "max_age", MappingProxyType(dict(self.max_age)))  # as it was checked
+        for state, age in self.seconds().items():
             positive(f"PrunerSettings.max_age[{state}]", age)
 
     def seconds(self) -> dict[JobState, float]:
@@ -201,14 +209,16 @@ class PrunerSettings:
 def positive(what: str, value: object) -> None:
     """Refuse anything but a finite number above zero."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigurationError(f"{what} must be a number of seconds, got {value!r}")
-    if not 0 < value < math.inf:
-        raise ConfigurationError(f"{what} must be a finite number above zero, got {value!r}")
+        raise ConfigurationError(f"{what} must be a number of seconds, got {shown(value)}")
+    if not 0 < value <= CENTURY:
+        raise ConfigurationError(f"{what} must be a finite number above zero and at most a century, got {shown(value)}")
 
 
 def whole(what: str, value: object) -> None:
     """Refuse anything but an integer above zero."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigurationError(f"{what} must be an integer, got {value!r}")
+        raise ConfigurationError(f"{what} must be an integer, got {shown(value)}")
     if value < 1:
-        raise ConfigurationError(f"{what} must be at least 1, got {value}")
+        raise ConfigurationError(f"{what} must be at least 1, got {shown(value)}")
+    if value > MOST:
+        raise ConfigurationError(f"{what} must be at most {MOST}, got {shown(value)}")

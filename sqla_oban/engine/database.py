@@ -109,6 +109,7 @@ class Link:
 
 SESSION = text(
     "SELECT set_config('default_transaction_isolation', 'read committed', false), "
+    "set_config('datestyle', 'ISO', false), "  # the claim and the lease hand moments over as text
     "set_config('idle_session_timeout', '0', false), set_config('application_name', :application, false)"
 )
 

@@ -59,9 +59,9 @@ class ThreadDispatcher:
     async def run(self, call: Callable[[], Any]) -> Any:
         """Run `call` in a thread and wait for it."""
         context = contextvars.copy_context()
-        ended = asyncio.get_running_loop().run_in_executor(self._pool, context.run, call)
+        ended = asyncio.get_running_loop().run_in_executor(self._pool, context.run, _outcome, call)
         try:
-            result = await asyncio.shield(ended)
+            result, error = await asyncio.shield(ended)
         except asyncio.CancelledError:
             if not ended.done():
                 await asyncio.wait([ended], timeout=LAST_WORDS)
@@ -70,11 +70,28 @@ class ThreadDispatcher:
                     "a sync worker goes on in its thread after it was told to stop; watch current_job().cancelled"
                 )
                 raise
-            result = ended.result()
+            result, error = ended.result()
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame
         if inspect.iscoroutine(result):
             result.close()
             raise DeclarationError("a sync worker returned a coroutine: declare it with `async def`")
         return result
+
+
+def _outcome(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """Result and exception as values.
+
+    A future refuses StopIteration, so that its waiter waits for ever, and puts another TimeoutError, without the
+    traceback, in the place of the one that was raised.
+    """
+    try:
+        return call(), None
+    except BaseException as error:
+        return None, error
 
 
 class DaemonPool(Pool):
@@ -84,9 +101,12 @@ class DaemonPool(Pool):
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._threads = 0
+        self._closed = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run `fn` in an idle thread, or in a new one."""
+        if self._closed:
+            raise RuntimeError("the pool is closed")
         future: Future[T] = Future()
         self._calls.put((future, lambda: fn(*args, **kwargs)))
         if not self._idle.acquire(blocking=False):
@@ -96,6 +116,7 @@ class DaemonPool(Pool):
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 (the base's)
         """Let each thread end once it is idle; waits for none of them."""
+        self._closed = True
         for _ in range(self._threads):
             self._calls.put(None)
 

@@ -6,14 +6,14 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqla_oban import telemetry
 from sqla_oban.backoff import exponential
 from sqla_oban.engine.dispatcher import Dispatcher
 from sqla_oban.engine.loading import load
-from sqla_oban.errors import InvalidJob, UnknownWorker
+from sqla_oban.errors import InvalidJob, UnknownWorker, shown
 from sqla_oban.models import Job
 from sqla_oban.outcomes import MAX_DELAY, Cancel, Snooze
 from sqla_oban.payload import storable_text
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 MAX_ERROR = 50_000
 """Characters of a traceback that are kept, half from each end: errors accumulate in the row with every attempt."""
+MAX_SUMMARY = 1_000
+"""Characters of an exception's first line that an event carries."""
 
 
 class Execution:
@@ -134,7 +136,7 @@ class Executor:
             return _checked_delay(delay), ""
         except UnknownWorker:
             return exponential(claimed.attempt, claimed.max_attempts), ""
-        except Exception as error:
+        except BaseException as error:  # SystemExit as well: see `execute`
             fallback = exponential(claimed.attempt, claimed.max_attempts)
             return fallback, f"\nThe worker's backoff failed too, the default is used:\n{describe(error)}"
 
@@ -157,11 +159,7 @@ def describe(error: BaseException) -> str:
     >>> describe(ValueError("no such order"))
     'ValueError: no such order\\n'
     """
-    try:
-        text = "".join(traceback.format_exception(error))
-    except Exception:  # an exception class of the user's can be broken in any way
-        text = f"{type(error).__name__}, whose traceback cannot be shown"
-    return clipped(storable_text(text))
+    return clipped(storable_text(_told(traceback.format_exception, error)))
 
 
 def clipped(text: str) -> str:
@@ -170,6 +168,14 @@ def clipped(text: str) -> str:
         return text
     half = MAX_ERROR // 2
     return f"{text[:half]}\n... {len(text) - MAX_ERROR} characters left out ...\n{text[-half:]}"
+
+
+def _told(tell: Callable[[BaseException], list[str]], error: BaseException) -> str:
+    """An exception is the user's object, and Python's own account of it can fail (a SyntaxError with an odd offset)."""
+    try:
+        return "".join(tell(error))
+    except Exception as problem:
+        return f"{type(error).__qualname__}, which cannot be told: {type(problem).__qualname__}\n"
 
 
 def _judged(claimed: Claimed, result: object) -> Ack:
@@ -185,13 +191,10 @@ def _judged(claimed: Claimed, result: object) -> Ack:
 
 def _checked_delay(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise InvalidJob(f"backoff must return a number of seconds that is not negative, got {value!r}")
+        raise InvalidJob(f"backoff must return a number of seconds that is not negative, got {shown(value)}")
     return float(min(value, MAX_DELAY))
 
 
 def _summary(error: BaseException) -> str:
-    try:
-        text = "".join(traceback.format_exception_only(error)).strip()
-    except Exception:
-        text = type(error).__name__
-    return storable_text(text)
+    first_line = _told(traceback.format_exception_only, error).strip().partition("\n")[0]
+    return storable_text(first_line[:MAX_SUMMARY])

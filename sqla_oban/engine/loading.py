@@ -33,6 +33,9 @@ def load(claimed: Claimed, *, queue: str, holder: list[str]) -> Job:
         "inserted_at": moment(claimed.inserted_at),
         "scheduled_at": moment(claimed.scheduled_at),
         "attempted_at": claimed.attempted_at.replace(tzinfo=UTC),
+        "cancelled_at": None,
+        "completed_at": None,
+        "discarded_at": None,
     }
     for name, value in values.items():
         set_committed_value(job, name, value)

@@ -42,6 +42,8 @@ class Service(ABC):
 
     async def start(self) -> None:
         """Begin to take turns. The service belongs to the event loop that starts it."""
+        if self._task is not None:
+            return
         self._loop = asyncio.get_running_loop()
         self._bell = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -86,13 +88,15 @@ class Service(ABC):
             try:
                 delay = await self.tick()
                 self._failures = 0
-            except Exception as error:
-                await self._pause_after(error)
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                    raise
+                await self._pause_after(error)  # a cancellation of something else than this task is an error
             else:
                 if not self._bell.is_set():
                     await self._rest(self._bell, self._jittered() if delay is None else delay)
 
-    async def _pause_after(self, error: Exception) -> None:
+    async def _pause_after(self, error: BaseException) -> None:
         """Bells do not cut this pause short: what failed a moment ago is not helped by haste."""
         self._failures += 1
         delay = reconnect(self._failures)
@@ -109,6 +113,11 @@ class Service(ABC):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await until.wait()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

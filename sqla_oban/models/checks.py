@@ -1,9 +1,9 @@
 """What a field of a job may hold: the limits of the table, checked where the value is given."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from sqla_oban.errors import InvalidJob, UnserialisableValue
+from sqla_oban.errors import InvalidJob, UnserialisableValue, shown
 from sqla_oban.outcomes import MAX_DELAY
 from sqla_oban.payload import snapshot
 from sqla_oban.states import JobState
@@ -19,9 +19,9 @@ def checked_name(field: str, value: object) -> str:
         InvalidJob: it is blank, too long, holds NUL or is no text.
     """
     if not isinstance(value, str):
-        raise InvalidJob(f"{field} must be a str, got {value!r}")
+        raise InvalidJob(f"{field} must be a str, got {shown(value)}")
     if not value.strip():
-        raise InvalidJob(f"{field} must not be blank, got {value!r}")
+        raise InvalidJob(f"{field} must not be blank, got {shown(value)}")
     if len(value) > MAX_NAME:
         raise InvalidJob(f"{field} may have {MAX_NAME} characters at most, got {len(value)}: {value[:40]!r}...")
     return _storable(field, value)
@@ -36,7 +36,7 @@ def checked_state(value: object) -> JobState:
     try:
         return JobState(value)  # type: ignore[arg-type]  # that is what is to be found out
     except ValueError:
-        raise InvalidJob(f"state must be one of {', '.join(JobState)}, got {value!r}") from None
+        raise InvalidJob(f"state must be one of {', '.join(JobState)}, got {shown(value)}") from None
 
 
 def checked_number(field: str, value: object) -> int:
@@ -47,9 +47,9 @@ def checked_number(field: str, value: object) -> int:
     """
     least = 1 if field == "max_attempts" else 0
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidJob(f"{field} must be an integer, got {value!r}")
+        raise InvalidJob(f"{field} must be an integer, got {shown(value)}")
     if not least <= value <= 32_767:
-        raise InvalidJob(f"{field} must be between {least} and 32767, got {value}")
+        raise InvalidJob(f"{field} must be between {least} and 32767, got {shown(value)}")
     return value
 
 
@@ -60,10 +60,10 @@ def normal_tags(value: object) -> list[str]:
         InvalidJob: `value` is no sequence of texts.
     """
     if isinstance(value, str) or not isinstance(value, Sequence | set | frozenset):
-        raise InvalidJob(f"tags must be a list of str, got {value!r}")
+        raise InvalidJob(f"tags must be a list of str, got {shown(value)}")
     for tag in value:
         if not isinstance(tag, str):
-            raise InvalidJob(f"tags must be a list of str, got {tag!r} among them")
+            raise InvalidJob(f"tags must be a list of str, got {shown(tag)} among them")
         _storable("a tag", tag)
     return list(dict.fromkeys(tag.strip().lower() for tag in value if tag.strip()))
 
@@ -75,10 +75,10 @@ def checked_delay(value: float | timedelta) -> timedelta:
         InvalidJob: it is negative, longer than a century, or no span of time.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
-        raise InvalidJob(f"schedule_in must be seconds or a timedelta, got {value!r}")
-    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+        raise InvalidJob(f"schedule_in must be seconds or a timedelta, got {shown(value)}")
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if not 0 <= seconds <= MAX_DELAY:
-        raise InvalidJob(f"schedule_in must lie between 0 and 100 years, got {value!r}")
+        raise InvalidJob(f"schedule_in must lie between 0 and 100 years, got {shown(value)}")
     return timedelta(seconds=seconds)
 
 
@@ -89,9 +89,13 @@ def aware(what: str, value: object) -> datetime:
         InvalidJob: it is naive, so that nobody could say which moment it means, or no datetime at all.
     """
     if not isinstance(value, datetime):
-        raise InvalidJob(f"{what} must be a datetime, got {value!r}")
+        raise InvalidJob(f"{what} must be a datetime, got {shown(value)}")
     if value.utcoffset() is None:
         raise InvalidJob(f"{what} must have a time zone, got the naive {value!r}; use datetime.now(UTC) or set tzinfo")
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidJob(f"{what} must lie within the years 1 to 9999 of UTC, got {shown(value)}") from None
     return value
 
 

@@ -24,7 +24,7 @@ from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.elements import conv
 
-from sqla_oban.errors import InvalidJob
+from sqla_oban.errors import InvalidJob, shown
 from sqla_oban.models.base import UTC_NOW, ObanBase, UTCDateTime
 from sqla_oban.models.checks import (
     MAX_NAME,
@@ -132,7 +132,7 @@ class JobMixin:
     @validates("args", "meta")
     def _check_json(self, field: str, value: object) -> object:
         if not isinstance(value, dict):
-            raise InvalidJob(f"{field} must be a dict, got {value!r}")
+            raise InvalidJob(f"{field} must be a dict, got {shown(value)}")
         return snapshot(value, field)
 
     @validates("tags")

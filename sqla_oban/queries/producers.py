@@ -9,9 +9,11 @@ from sqlalchemy import (
     Executable,
     Float,
     Integer,
+    Numeric,
     Text,
     Uuid,
     bindparam,
+    case,
     cast,
     column,
     delete,
@@ -27,6 +29,9 @@ from sqla_oban.states import JobState
 
 FOREIGN_TTL: Final = 60.0
 """Seconds that a beat of a producer without a `ttl` in its meta holds: oban.py drops its rows after this time."""
+
+LONGEST_TTL: ColumnElement[int] = literal_column("1000000000")
+"""Seconds; anybody may write a row, and what no interval can hold would break the rescue of everybody's jobs."""
 
 OURS: Final = "______________8%"
 """LIKE pattern of our producers' ids."""
@@ -79,7 +84,9 @@ def deregister() -> Executable:
 
 def expired() -> ColumnElement[bool]:
     """Whether a producer's last beat holds no longer."""
-    ttl = func.coalesce(cast(PRODUCERS.c.meta.op("->>")(constant("ttl")), Float(53)), literal_column(str(FOREIGN_TTL)))
+    given = PRODUCERS.c.meta.op("->")(constant("ttl"))
+    bounded = func.least(func.greatest(cast(PRODUCERS.c.meta.op("->>")(constant("ttl")), Numeric), 0), LONGEST_TTL)
+    ttl = case((func.jsonb_typeof(given) == constant("number"), bounded), else_=literal_column(str(FOREIGN_TTL)))
     return PRODUCERS.c.updated_at < now() - seconds(ttl)
 
 

@@ -18,7 +18,7 @@ _handlers: dict[type[Event], tuple[Handler, ...]] = {}
 
 
 def attach(handler: Handler, *kinds: type[Event]) -> None:
-    """Call `handler` with every event of the given kinds, in the order of attachment.
+    """Call `handler` with every event of the given kinds, in the order of attachment; `Event` itself means all.
 
     Attaching the same handler to the same kind again changes nothing.
 
@@ -38,12 +38,12 @@ def detach(handler: Handler) -> None:
 
 def wanted(kind: type[Event]) -> bool:
     """Whether anybody listens to `kind`: lets the hot path skip building events that nobody wants."""
-    return bool(_handlers.get(kind))
+    return bool(_handlers.get(kind) or _handlers.get(Event))
 
 
 def emit(event: Event) -> None:
     """Hand `event` to every handler attached to its kind."""
-    for handler in _handlers.get(type(event), ()):
+    for handler in (*_handlers.get(type(event), ()), *_handlers.get(Event, ())):
         try:
             handler(event)
         except Exception:

@@ -41,7 +41,8 @@ done
 kill -QUIT $server 2>/dev/null; wait $server; rm -rf "$directory"
 """
 
-FAST_AND_FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# Not synchronous_commit: without fsync it costs little, and `restart(crash=True)` must not lose what was committed.
+FAST_AND_FORGETFUL = {"fsync": "off", "full_page_writes": "off"}
 
 
 class TemporaryPostgres:
@@ -75,13 +76,17 @@ class TemporaryPostgres:
         self.directory = Path()
         self._settings = dict(settings or {})
         self._durable = durable
-        self._binaries = binaries or find_binaries()
+        self._installed = binaries or find_binaries()
+        self._binaries = self._installed
+        if not (self._installed / "initdb").exists():
+            raise TemporaryPostgresError(f"there is no initdb in {self._installed}")
         self._supervisor: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
         """Make a fresh cluster and wait until it accepts connections: about a second."""
         base = "/tmp" if Path("/tmp").is_dir() else None  # a socket's path may have 107 bytes
         self.directory = Path(tempfile.mkdtemp(prefix="sqla_oban_", dir=base))
+        self._binaries = self._installed
         try:
             account = self._hand_over() if os.geteuid() == 0 else {}
             self._supervisor = subprocess.Popen(

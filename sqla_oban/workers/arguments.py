@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqla_oban.errors import DeclarationError, InvalidArguments
-from sqla_oban.payload import snapshot
 
 Kind = inspect.Parameter
 
@@ -22,7 +21,10 @@ class Arguments:
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self._name = name
-        self._signature = inspect.signature(function)
+        try:
+            self._signature = inspect.signature(function)
+        except ValueError as error:
+            raise DeclarationError(f"{name}: {error}; wrap it in a function of your own") from None
         parameters = self._signature.parameters.values()
         if any(parameter.kind is Kind.VAR_POSITIONAL for parameter in parameters):
             raise DeclarationError(f"{name} takes *args, which a job cannot store; take a list instead")
@@ -33,11 +35,10 @@ class Arguments:
         self._rest = next((one.name for one in parameters if one.kind is Kind.VAR_KEYWORD), None)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a call as the JSON object to store.
+        """The arguments of a call by name; the job that takes them checks that they are JSON values.
 
         Raises:
             InvalidArguments: they do not fit the signature.
-            UnserialisableValue: one of them is no JSON value.
         """
         try:
             bound = self._signature.bind(*args, **kwargs).arguments
@@ -46,9 +47,7 @@ class Arguments:
         rest = bound.pop(self._rest, {}) if self._rest else {}
         if clash := sorted(rest.keys() & bound.keys()):
             raise InvalidArguments(f"{self._name}{self._signature}: {clash[0]!r} is given twice, a job can store one")
-        stored = snapshot({**bound, **rest}, f"the arguments of {self._name}")
-        assert isinstance(stored, dict)
-        return stored
+        return {**bound, **rest}
 
     def call(self, stored: object) -> tuple[list[Any], dict[str, Any]]:
         """Positional and keyword arguments from a stored JSON object.
@@ -67,7 +66,8 @@ class Arguments:
         return [keywords.pop(name) for name in given], keywords
 
     def _refuse(self, stored: dict[str, Any]) -> None:
-        missing = ", ".join(sorted((self._required | set(self._positional)) - stored.keys()))
+        left_out = self._required - stored.keys() or set(self._positional) - stored.keys()
+        missing = ", ".join(sorted(left_out))
         unknown = ", ".join(sorted(stored.keys() - self._known)) if self._rest is None else ""
         problems = [f"{what}: {names}" for what, names in (("missing", missing), ("unknown", unknown)) if names]
         raise InvalidArguments(f"the job's args do not fit {self._name}{self._signature}; {'; '.join(problems)}")

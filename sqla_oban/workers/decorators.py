@@ -5,10 +5,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
-from sqla_oban.errors import DeclarationError, InvalidJob
+from sqla_oban.errors import DeclarationError, InvalidJob, shown
 from sqla_oban.models import Job
 from sqla_oban.models.checks import checked_name
-from sqla_oban.payload import snapshot
 from sqla_oban.workers.arguments import Arguments
 from sqla_oban.workers.definition import Definition, MakeJob, checked_options
 from sqla_oban.workers.options import JobDefaults, JobOptions, WorkerOptions, executor_kind
@@ -33,14 +32,14 @@ class JobFunction(Generic[P, R]):
         self.name = name
         functools.update_wrapper(self, function)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function here and now."""
         return self._function(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<job {self.name}>"
 
-    def new(self, *args: P.args, **kwargs: P.kwargs) -> Job:
+    def new(self, /, *args: P.args, **kwargs: P.kwargs) -> Job:
         """A job that will call the function with these arguments; add it to a session to enqueue it.
 
         Raises:
@@ -148,7 +147,11 @@ def worker(cls: type[Any] | None = None, /, **options: Any) -> Any:
 
 def _declare_function(function: Callable[..., Any], options: Mapping[str, Any]) -> JobFunction[Any, Any]:
     if isinstance(function, type) or not callable(function):
-        raise DeclarationError(f"@job takes a function, got {function!r}; a class takes @worker")
+        raise DeclarationError(f"@job takes a function, got {shown(function)}; a class takes @worker")
+    if not hasattr(function, "__qualname__"):  # a partial, or an object that can be called
+        raise DeclarationError(f"@job takes a function, got {shown(function)}; wrap it in one")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise DeclarationError(f"@job takes no generator, got {shown(function)}: its body would never run")
     name = _name(function, options)
     defaults = checked_options(options, f"@job {name}")
     arguments = Arguments(function, name)
@@ -163,7 +166,7 @@ def _declare_function(function: Callable[..., Any], options: Mapping[str, Any]) 
 
 def _declare_class(cls: type[Any], options: Mapping[str, Any]) -> type[Any]:
     if not isinstance(cls, type):
-        raise DeclarationError(f"@worker takes a class, got {cls!r}; a function takes @job")
+        raise DeclarationError(f"@worker takes a class, got {shown(cls)}; a function takes @job")
     process = getattr(cls, "process", None)
     if not callable(process):
         raise DeclarationError(f"@worker {cls.__qualname__} has no method process(self, job)")
@@ -184,10 +187,8 @@ def _declare_class(cls: type[Any], options: Mapping[str, Any]) -> type[Any]:
 
 def _new(name: str, defaults: JobDefaults, args: Mapping[str, Any] | None = None, /, **options: Any) -> Job:
     if args is not None and not isinstance(args, Mapping):
-        raise InvalidJob(f"{name}.new() takes a dict of args, got {args!r}")
-    stored = snapshot(dict(args or {}), f"the args of {name}")
-    assert isinstance(stored, dict)
-    return defaults.with_options(options, f"{name}.new()").make(name, stored)
+        raise InvalidJob(f"{name}.new() takes a dict of args, got {shown(args)}")
+    return defaults.with_options(options, f"{name}.new()").make(name, dict(args or {}))
 
 
 def _register(

@@ -1,11 +1,12 @@
 """A declared worker, as the engine sees it: a name, where it runs, and how to call it."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqla_oban.backoff import exponential
-from sqla_oban.errors import DeclarationError, UnknownOption
+from sqla_oban.errors import DeclarationError, UnknownOption, shown
 from sqla_oban.models import Job
 from sqla_oban.workers.options import DECLARABLE, ExecutorKind, JobDefaults
 
@@ -53,6 +54,10 @@ def checked_options(options: Mapping[str, Any], where: str) -> JobDefaults:
         if option not in DECLARABLE:
             raise UnknownOption(option, DECLARABLE, where)
     if (backoff := options.get("backoff")) is not None and not callable(backoff):
-        raise DeclarationError(f"{where}: backoff must be a function of the job that returns seconds, got {backoff!r}")
+        raise DeclarationError(
+            f"{where}: backoff must be a function of the job that returns seconds, got {shown(backoff)}"
+        )
+    if inspect.iscoroutinefunction(backoff):
+        raise DeclarationError(f"{where}: backoff must be a plain function, got the async {shown(backoff)}")
     fields = {name: value for name, value in options.items() if name not in ("name", "backoff", "executor")}
     return JobDefaults().with_options(fields, where)

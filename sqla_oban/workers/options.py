@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self, TypedDict
 
-from sqla_oban.errors import DeclarationError, InvalidJob, UnknownOption
+from sqla_oban.errors import DeclarationError, InvalidJob, UnknownOption, shown
 from sqla_oban.models import Job
 from sqla_oban.models.checks import aware, checked_delay, checked_name, checked_number, normal_tags
 from sqla_oban.payload import snapshot
@@ -83,14 +83,14 @@ def priority(value: object) -> int:
     """A priority between 0, the first, and 9. (The table takes larger ones from others.)"""
     number = checked_number("priority", value)
     if number > 9:
-        raise InvalidJob(f"priority must be between 0 and 9, got {number}")
+        raise InvalidJob(f"priority must be between 0 and 9, got {shown(number)}")
     return number
 
 
 def meta(value: object) -> object:
     """Notes about a job, as JSON gives them back."""
     if not isinstance(value, Mapping):
-        raise InvalidJob(f"meta must be a dict, got {value!r}")
+        raise InvalidJob(f"meta must be a dict, got {shown(value)}")
     return snapshot(dict(value), "meta")
 
 
@@ -116,7 +116,7 @@ def executor_kind(value: str | None, *, asynchronous: bool, where: str) -> Execu
     if value is None:
         return natural
     if value not in set(ExecutorKind):
-        raise DeclarationError(f"{where}: executor must be one of {', '.join(ExecutorKind)}, got {value!r}")
+        raise DeclarationError(f"{where}: executor must be one of {', '.join(ExecutorKind)}, got {shown(value)}")
     if value != natural:
         kind = "an async" if asynchronous else "a sync"
         raise DeclarationError(f"{where} is {kind} worker, which runs with executor={natural.value!r}")

@@ -2,8 +2,10 @@ import dataclasses
 
 import pytest
 
+from sqla_oban.telemetry import events
 from sqla_oban.telemetry.events import Event
-from tests.support import ALL_EVENTS
+
+ALL_EVENTS = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event)]
 
 every_event = pytest.mark.parametrize("kind", ALL_EVENTS, ids=lambda kind: str(kind.__name__))
 

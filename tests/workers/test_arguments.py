@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from sqla_oban.errors import DeclarationError, InvalidArguments, UnserialisableValue
+from sqla_oban.errors import DeclarationError, InvalidArguments
 from sqla_oban.workers.arguments import Arguments
 
 
@@ -54,7 +54,6 @@ def called(function: Callable[..., Any], stored: object) -> Any:
         pytest.param(rest, (1,), {"others": 2}, {"a": 1, "others": 2}, id="another-called-like-the-rest"),
         pytest.param(rest, (1,), {}, {"a": 1}, id="no-others"),
         pytest.param(nothing, (), {}, {}, id="none"),
-        pytest.param(plain, ((1, (2,)),), {}, {"a": [1, [2]]}, id="tuples-become-lists"),
         pytest.param(
             named_like_the_library,
             ("n", "c"),
@@ -124,15 +123,6 @@ def test_reading_stored_args_leaves_them_as_they_are() -> None:
     stored = {"a": 1, "b": 2}
     called(positional_only, stored)
     assert stored == {"a": 1, "b": 2}
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "named"), [({"c": {1, 2}}, "['c'] is a set"), ({"b": [b""]}, "['b'][0] is a bytes")]
-)
-def test_an_argument_that_is_no_json_value_is_named(kwargs: dict[str, Any], named: str) -> None:
-    with pytest.raises(UnserialisableValue) as refused:
-        Arguments(plain, "shop.plain").bind((1,), kwargs)
-    assert f"the arguments of shop.plain{named}" in str(refused.value)
 
 
 def test_an_argument_that_would_overwrite_another_is_refused() -> None:

@@ -95,7 +95,7 @@ def test_new_refuses_arguments_that_do_not_fit() -> None:
 
 
 def test_new_refuses_values_that_are_not_json_and_names_them() -> None:
-    with pytest.raises(UnserialisableValue, match=r"send\['user_id'\] is a object"):
+    with pytest.raises(UnserialisableValue, match=r"args\['user_id'\] is a object"):
         job(send).new(object())  # type: ignore[arg-type]
 
 
@@ -251,7 +251,7 @@ def test_a_class_refuses_args_that_are_no_object(args: Any) -> None:
 
 
 def test_a_class_refuses_args_that_are_not_json_and_names_them() -> None:
-    with pytest.raises(UnserialisableValue, match=r"the args of .*Transcode\['a'\] is a set"):
+    with pytest.raises(UnserialisableValue, match=r"args\['a'\] is a set"):
         worker(Transcode).new({"a": {1}})
 
 
