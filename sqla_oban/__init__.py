@@ -5,7 +5,7 @@
 """
 
 from sqla_oban.models import Job, Peer, metadata
-from sqla_oban.outcomes import Cancel, Snooze
+from sqla_oban.outcomes import Cancel, Record, Snooze
 from sqla_oban.runner import SqlaOban
 from sqla_oban.settings import QueueConfig
 from sqla_oban.states import JobState
@@ -17,6 +17,7 @@ __all__ = [
     "JobState",
     "Peer",
     "QueueConfig",
+    "Record",
     "Snooze",
     "SqlaOban",
     "current_job",

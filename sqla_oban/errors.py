@@ -10,6 +10,7 @@
     ├── UnserialisableValue (TypeError)   a value that does not survive JSON and PostgreSQL
     ├── SchemaMismatch (RuntimeError)     the database is behind or ahead of this library
     ├── UnknownWorker (LookupError)       a job names a worker that this process does not know
+    ├── JobTimeout (TimeoutError)         a job ran for longer than its worker allows
     ├── NoCurrentJob (LookupError)        `current_job()` outside of a running job
     └── TemporaryPostgresError (RuntimeError)  no PostgreSQL to be found or started
 
@@ -86,6 +87,10 @@ class SchemaMismatch(ObanError, RuntimeError):
 
 class UnknownWorker(ObanError, LookupError):
     """A job names a worker that no imported module of this process declares."""
+
+
+class JobTimeout(ObanError, TimeoutError):
+    """A job ran for longer than its worker's `timeout`."""
 
 
 class NoCurrentJob(ObanError, LookupError):

@@ -3,19 +3,19 @@
 import asyncio
 import json
 import logging
-import math
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from datetime import UTC, timedelta
 from typing import Any
 
 from sqla_oban import telemetry
 from sqla_oban.backoff import exponential
 from sqla_oban.engine.dispatcher import Dispatcher
-from sqla_oban.engine.loading import load
-from sqla_oban.errors import InvalidJob, UnknownWorker, shown
+from sqla_oban.engine.loading import load, moment
+from sqla_oban.errors import JobTimeout, UnknownWorker
 from sqla_oban.models import Job
-from sqla_oban.outcomes import MAX_DELAY, Cancel, Snooze
+from sqla_oban.outcomes import Cancel, Record, Snooze
 from sqla_oban.payload import storable_text
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
@@ -43,19 +43,29 @@ class Execution:
         task: what runs it.
         running: what its code sees of it; None until the worker was found.
         abandoned: whether the node has given it up, so that it has no outcome.
+        timed_out: whether it took longer than its worker allows.
     """
 
-    __slots__ = ("abandoned", "claimed", "running", "task")
+    __slots__ = ("abandoned", "claimed", "running", "task", "timed_out")
 
     def __init__(self, claimed: Claimed) -> None:
         self.claimed = claimed
         self.task: asyncio.Task[Ack | None] | None = None
         self.running: RunningJob | None = None
         self.abandoned = False
+        self.timed_out = False
 
     def abandon(self) -> None:
         """Stop the job, as far as its kind can be stopped; if it ends with a result all the same, that counts."""
         self.abandoned = True
+        self._stop()
+
+    def time_out(self) -> None:
+        """Stop the job likewise; if it ends with a result all the same, that counts."""
+        self.timed_out = True
+        self._stop()
+
+    def _stop(self) -> None:
         if self.running is not None:
             self.running.cancel()
         if self.task is not None:
@@ -98,7 +108,7 @@ class Executor:
             if job.abandoned:
                 telemetry.emit(JobAbandoned(**self._facts(claimed)))
                 return None
-            reason = _summary(raised)  # not the exception: its traceback holds this frame, and whatever the job held
+            reason = _summary(raised)  # not the exception: its traceback holds this frame
             ack = self._failed(claimed, raised)
         if wanted(JobFinished):
             seconds = time.monotonic() - started
@@ -109,6 +119,8 @@ class Executor:
         claimed = job.claimed
         definition = self._registry.get(claimed.worker)
         args = json.loads(claimed.args)
+        if is_overdue(claimed, definition.rules.deadline):
+            return Cancel(f"it did not begin within {definition.rules.deadline:g} s after it was due")
         call = definition.prepare(args, lambda: self._load(claimed))
         job.running = RunningJob(
             id=claimed.id,
@@ -119,7 +131,9 @@ class Executor:
             args=args,
         )
         RUNNING.set(job.running)
-        return await self._dispatchers[definition.executor].run(call)
+        dispatcher = self._dispatchers[definition.executor]
+        limit = definition.rules.time_limit(lambda: self._load(claimed))
+        return await (dispatcher.run(call) if limit is None else _limited(job, limit, dispatcher, call))
 
     def _failed(self, claimed: Claimed, error: BaseException) -> Ack:
         text = describe(error)
@@ -132,8 +146,7 @@ class Executor:
         """The delay by the worker's own rule; if that fails, by the default's, with the complaint to record."""
         try:
             definition: Definition = self._registry.get(claimed.worker)
-            delay = definition.delay(lambda: self._load(claimed), claimed.attempt, claimed.max_attempts)
-            return _checked_delay(delay), ""
+            return definition.rules.delay(lambda: self._load(claimed), claimed.attempt, claimed.max_attempts), ""
         except UnknownWorker:
             return exponential(claimed.attempt, claimed.max_attempts), ""
         except BaseException as error:  # SystemExit as well: see `execute`
@@ -178,21 +191,46 @@ def _told(tell: Callable[[BaseException], list[str]], error: BaseException) -> s
         return f"{type(error).__qualname__}, which cannot be told: {type(problem).__qualname__}\n"
 
 
+async def _limited(job: Execution, limit: float, dispatcher: Dispatcher, call: Callable[[], Any]) -> object:
+    """What `call` returns within `limit` seconds.
+
+    Raises:
+        JobTimeout: it was stopped, because it took longer.
+    """
+    alarm = asyncio.get_running_loop().call_later(limit, job.time_out)
+    try:
+        return await dispatcher.run(call)
+    except BaseException as error:
+        if job.timed_out and not job.abandoned:
+            raise JobTimeout(f"{job.claimed.worker} was stopped after its timeout of {limit:g} s") from error
+        raise
+    finally:
+        alarm.cancel()
+
+
+def is_overdue(claimed: Claimed, deadline: float | None) -> bool:
+    """Whether a job begins for the first time, and later than `deadline` seconds after it was due.
+
+    Both moments are PostgreSQL's own.
+    """
+    if deadline is None or claimed.attempt > 1 or '"snoozed"' in claimed.meta:
+        return False
+    return claimed.attempted_at.replace(tzinfo=UTC) - moment(claimed.scheduled_at) > timedelta(seconds=deadline)
+
+
 def _judged(claimed: Claimed, result: object) -> Ack:
     match result:
         case Snooze():
-            return Ack(claimed.id, claimed.attempted_at, JobState.SCHEDULED, delay=result.seconds, refund=True)
+            meta = None if result.meta is None else json.dumps(dict(result.meta))
+            return Ack(claimed.id, claimed.attempted_at, JobState.SCHEDULED, delay=result.delay, refund=True, meta=meta)
+        case Record():
+            meta = json.dumps({"recorded": True, "return": result.value})
+            return Ack(claimed.id, claimed.attempted_at, JobState.COMPLETED, meta=meta)
         case Cancel():
             reason = clipped(storable_text(f"cancelled: {result.reason}"))
             return Ack(claimed.id, claimed.attempted_at, JobState.CANCELLED, error=reason)
         case _:
             return Ack(claimed.id, claimed.attempted_at, JobState.COMPLETED)
-
-
-def _checked_delay(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise InvalidJob(f"backoff must return a number of seconds that is not negative, got {shown(value)}")
-    return float(min(value, MAX_DELAY))
 
 
 def _summary(error: BaseException) -> str:

@@ -111,6 +111,11 @@ class JobMixin:
         parts = [f"{name}={held[name]!r}" for name in ("id", "worker", "queue", "state", "attempt") if name in held]
         return f"<{type(self).__name__} {' '.join(parts)}>"
 
+    @property
+    def result(self) -> Any:
+        """What the worker recorded by returning `Record(value)`; None when it recorded nothing."""
+        return self.meta.get("return") if self.meta and self.meta.get("recorded") is True else None
+
     @declared_attr.directive
     def __table_args__(cls) -> tuple[SchemaItem | dict[str, object], ...] | None:  # noqa: N805 (a directive is called with the class)
         if has_inherited_table(cls):  # type: ignore[arg-type]

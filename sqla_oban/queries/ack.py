@@ -20,10 +20,18 @@ from sqlalchemy import (
     type_coerce,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from sqla_oban.models.job import JOB_STATE
-from sqla_oban.queries.expressions import JOBS, constant, counted, is_executing, now, seconds, with_error
+from sqla_oban.queries.expressions import (
+    JOBS,
+    constant,
+    counted,
+    is_executing,
+    now,
+    seconds,
+    with_error,
+)
 from sqla_oban.states import JobState
 
 
@@ -37,6 +45,7 @@ class Ack:
         delay: seconds until it is due again; for retryable and scheduled.
         error: text to append to its errors.
         refund: whether the attempt is given back.
+        meta: a JSON object to put over the job's meta, as text.
     """
 
     id: int
@@ -45,6 +54,7 @@ class Ack:
     delay: float | None = None
     error: str | None = None
     refund: bool = False
+    meta: str | None = None
 
 
 def ack() -> Executable:
@@ -62,11 +72,13 @@ def ack() -> Executable:
             bindparam("delays", type_=ARRAY(Float(53))),
             bindparam("errors", type_=ARRAY(Text)),
             bindparam("refunds", type_=ARRAY(SmallInteger)),
+            bindparam("metas", type_=ARRAY(Text)),
         )
-        .table_valued("id", "attempted_at", "state", "delay", "error", "refund")
+        .table_valued("id", "attempted_at", "state", "delay", "error", "refund", "meta")
         .render_derived(name="done")
     )
     state = done.c.state
+    meta = case((state == constant("scheduled"), counted("snoozed")), else_=JOBS.c.meta)
     return (
         update(JOBS)
         .where(
@@ -79,7 +91,7 @@ def ack() -> Executable:
             attempt=func.greatest(JOBS.c.attempt - done.c.refund, literal_column("0")),
             scheduled_at=case((done.c.delay.is_(None), JOBS.c.scheduled_at), else_=now() + seconds(done.c.delay)),
             errors=case((done.c.error.is_(None), JOBS.c.errors), else_=with_error(cast(done.c.error, Text))),
-            meta=case((state == constant("scheduled"), counted("snoozed")), else_=JOBS.c.meta),
+            meta=case((done.c.meta.is_(None), meta), else_=meta.op("||")(cast(done.c.meta, JSONB))),
             **{
                 f"{ended}_at": case((state == constant(ended), now()), else_=JOBS.c[f"{ended}_at"])
                 for ended in ("completed", "discarded", "cancelled")
@@ -102,6 +114,7 @@ def parameters(acks: Sequence[Ack]) -> dict[str, list[Any]]:
         "delays": [one.delay for one in ordered],
         "errors": [one.error for one in ordered],
         "refunds": [int(one.refund) for one in ordered],
+        "metas": [one.meta for one in ordered],
     }
 
 

@@ -3,13 +3,13 @@
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from sqla_oban.errors import DeclarationError, InvalidJob, shown
 from sqla_oban.models import Job
 from sqla_oban.models.checks import checked_name
 from sqla_oban.workers.arguments import Arguments
-from sqla_oban.workers.definition import Definition, MakeJob, checked_options
+from sqla_oban.workers.definition import Definition, MakeJob, checked_options, checked_rules
 from sqla_oban.workers.options import JobDefaults, JobOptions, WorkerOptions, executor_kind
 from sqla_oban.workers.registry import REGISTRY, default_name, origin
 
@@ -102,6 +102,11 @@ def job(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         tags, meta: given to each job.
         backoff: a function of the job that returns the seconds to wait after a failure; default
             `sqla_oban.backoff.exponential`.
+        timeout: seconds or a timedelta that an execution may take, or a function of the job that returns seconds or
+            None; after it an async job is cancelled and fails. A thread cannot be stopped: it is told through
+            `current_job().cancelled`, and left behind with a warning. Default: no limit.
+        deadline: seconds or a timedelta after it is due within which a job must begin; later it is cancelled
+            instead. Default: no limit.
         executor: "async" or "thread"; default by the function's kind: a sync one runs in a thread.
 
     Raises:
@@ -125,7 +130,8 @@ def worker(cls: type[Any] | None = None, /, **options: Any) -> Any:
     """Declare a class as a worker.
 
     The class has a method `process(self, job: Job)`, async or sync, and may have `backoff(self, job: Job) -> float`
-    in seconds. It is made anew, without arguments, for each execution.
+    and `timeout(self, job: Job) -> float | None`, both in seconds. It is made anew, without arguments, for each
+    execution.
 
     Args:
         **options: as those of `job`.
@@ -160,7 +166,7 @@ def _declare_function(function: Callable[..., Any], options: Mapping[str, Any]) 
         positional, keywords = arguments.call(stored)
         return functools.partial(function, *positional, **keywords)
 
-    _register(function, name, defaults, options, prepare, options.get("backoff"))
+    _register(function, name, defaults, options, prepare)
     return JobFunction(function, name, arguments, defaults)
 
 
@@ -176,11 +182,7 @@ def _declare_class(cls: type[Any], options: Mapping[str, Any]) -> type[Any]:
     def prepare(_: object, make_job: MakeJob) -> Callable[[], Any]:
         return functools.partial(cls().process, make_job())
 
-    def backoff(job: Job) -> float:
-        return cast(float, cls().backoff(job))
-
-    rule = backoff if callable(getattr(cls, "backoff", None)) else options.get("backoff")
-    _register(cls, name, defaults, options, prepare, rule)
+    _register(cls, name, defaults, options, prepare)
     cls.new = staticmethod(functools.partial(_new, name, defaults))
     return cls
 
@@ -197,13 +199,19 @@ def _register(
     defaults: JobDefaults,
     options: Mapping[str, Any],
     prepare: Callable[[object, MakeJob], Callable[[], Any | Awaitable[Any]]],
-    backoff: Callable[[Job], float] | None,
 ) -> None:
     body = getattr(target, "process") if isinstance(target, type) else target  # noqa: B009 (any class may lack it)
     asynchronous = inspect.iscoroutinefunction(body)
     kind = executor_kind(options.get("executor"), asynchronous=asynchronous, where=name)
     REGISTRY.add(
-        Definition(name=name, defaults=defaults, executor=kind, prepare=prepare, backoff=backoff, origin=origin(target))
+        Definition(
+            name=name,
+            defaults=defaults,
+            executor=kind,
+            prepare=prepare,
+            rules=checked_rules(options, target, name),
+            origin=origin(target),
+        )
     )
 
 

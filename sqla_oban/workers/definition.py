@@ -1,17 +1,56 @@
 """A declared worker, as the engine sees it: a name, where it runs, and how to call it."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqla_oban.backoff import exponential
-from sqla_oban.errors import DeclarationError, UnknownOption, shown
+from sqla_oban.errors import DeclarationError, InvalidJob, UnknownOption, shown
 from sqla_oban.models import Job
-from sqla_oban.workers.options import DECLARABLE, ExecutorKind, JobDefaults
+from sqla_oban.outcomes import MAX_DELAY
+from sqla_oban.workers.options import CHECKS, DECLARABLE, ExecutorKind, JobDefaults
 
 MakeJob = Callable[[], Job]
 """Builds the mapped `Job` of the running one; called only by workers that want it, because it takes its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How the executions of a worker's jobs are bounded.
+
+    Args:
+        backoff: seconds to wait after a failed attempt; None for the default rule.
+        timeout: seconds that an execution may take, or a function of the job that returns them; None for no limit.
+        deadline: seconds after a job is due within which its first execution must begin; None for no limit.
+    """
+
+    backoff: Callable[[Job], float] | None = None
+    timeout: float | Callable[[Job], float | None] | None = None
+    deadline: float | None = None
+
+    def delay(self, job: MakeJob, attempt: int, max_attempts: int) -> float:
+        """Seconds until the next attempt, after `attempt` failed.
+
+        Raises:
+            InvalidJob: the worker's rule returns nonsense.
+            whatever that rule raises.
+        """
+        if self.backoff is None:
+            return exponential(attempt, max_attempts)
+        return _seconds("backoff", self.backoff(job()))
+
+    def time_limit(self, job: MakeJob) -> float | None:
+        """Seconds that this execution may take.
+
+        Raises:
+            InvalidJob: the worker's rule returns nonsense.
+            whatever that rule raises.
+        """
+        limit = self.timeout(job()) if callable(self.timeout) else self.timeout
+        return None if limit is None else _seconds("timeout", limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +62,7 @@ class Definition:
         defaults: what its jobs are made with.
         executor: where it runs.
         prepare: makes, of the stored args and the job, the call without arguments that does the work.
-        backoff: seconds to wait after a failed attempt; None for the default rule.
+        rules: how its executions are bounded.
         origin: file and name of the declaration, to tell a reload from a clash of names.
     """
 
@@ -31,16 +70,8 @@ class Definition:
     defaults: JobDefaults
     executor: ExecutorKind
     prepare: Callable[[object, MakeJob], Callable[[], Any]]
-    backoff: Callable[[Job], float] | None
+    rules: Rules
     origin: tuple[str, str]
-
-    def delay(self, job: MakeJob, attempt: int, max_attempts: int) -> float:
-        """Seconds until the next attempt, after `attempt` failed.
-
-        Raises:
-            whatever the worker's own rule raises.
-        """
-        return exponential(attempt, max_attempts) if self.backoff is None else self.backoff(job())
 
 
 def checked_options(options: Mapping[str, Any], where: str) -> JobDefaults:
@@ -48,16 +79,56 @@ def checked_options(options: Mapping[str, Any], where: str) -> JobDefaults:
 
     Raises:
         UnknownOption: there is no such option.
-        DeclarationError: a value has the wrong kind.
+        InvalidJob, UnserialisableValue: a value is out of range.
     """
     for option in options:
         if option not in DECLARABLE:
             raise UnknownOption(option, DECLARABLE, where)
-    if (backoff := options.get("backoff")) is not None and not callable(backoff):
+    fields = {name: value for name, value in options.items() if name in CHECKS}
+    return JobDefaults().with_options(fields, where)
+
+
+def checked_rules(options: Mapping[str, Any], target: object, where: str) -> Rules:
+    """The rules among a declaration's `options`; methods of a worker class come before options.
+
+    Raises:
+        DeclarationError: one of them is of the wrong kind.
+    """
+    backoff, timeout = options.get("backoff"), options.get("timeout")
+    if isinstance(target, type):
+        backoff, timeout = _method(target, "backoff", backoff), _method(target, "timeout", timeout)
+    for name, rule in (("backoff", backoff), ("timeout", timeout)):
+        if inspect.iscoroutinefunction(rule):
+            raise DeclarationError(f"{where}: {name} must be a plain function, got the async {shown(rule)}")
+    if backoff is not None and not callable(backoff):
         raise DeclarationError(
             f"{where}: backoff must be a function of the job that returns seconds, got {shown(backoff)}"
         )
-    if inspect.iscoroutinefunction(backoff):
-        raise DeclarationError(f"{where}: backoff must be a plain function, got the async {shown(backoff)}")
-    fields = {name: value for name, value in options.items() if name not in ("name", "backoff", "executor")}
-    return JobDefaults().with_options(fields, where)
+    return Rules(
+        backoff=backoff,
+        timeout=timeout if callable(timeout) else _span("timeout", timeout, where),
+        deadline=_span("deadline", options.get("deadline"), where),
+    )
+
+
+def _method(cls: type[Any], name: str, otherwise: object) -> Any:
+    """A rule that is a method of a worker class: called on a fresh instance, as `process` is."""
+    method = getattr(cls, name, None)
+    if not callable(method) or inspect.iscoroutinefunction(method):
+        return otherwise if method is None else method
+    return lambda job: getattr(cls(), name)(job)  # noqa: PLW0108 (an instance for each call)
+
+
+def _span(name: str, value: object, where: str) -> float | None:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= MAX_DELAY:
+        raise DeclarationError(f"{where}: {name} must be seconds or a timedelta above zero, got {shown(value)}")
+    return float(seconds)
+
+
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InvalidJob(f"{name} must return a number of seconds that is not negative, got {shown(value)}")
+    return float(min(value, MAX_DELAY))

@@ -41,6 +41,8 @@ class WorkerOptions(TypedDict, total=False):
     tags: Sequence[str]
     meta: Mapping[str, Any]
     backoff: Callable[[Job], float]
+    timeout: float | timedelta | Callable[[Job], float | None]
+    deadline: float | timedelta
     executor: str
 
 
@@ -103,7 +105,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "schedule_in": checked_delay,
     "scheduled_at": lambda value: aware("scheduled_at", value),
 }
-DECLARABLE = {*CHECKS, "name", "backoff", "executor"} - {"schedule_in", "scheduled_at"}
+DECLARABLE = {*CHECKS, "name", "backoff", "timeout", "deadline", "executor"} - {"schedule_in", "scheduled_at"}
 
 
 def executor_kind(value: str | None, *, asynchronous: bool, where: str) -> ExecutorKind:

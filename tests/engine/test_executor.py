@@ -14,14 +14,14 @@ import pytest
 from sqla_oban import Cancel, Job, JobState, Snooze, current_job
 from sqla_oban.backoff import exponential
 from sqla_oban.engine.dispatcher import AsyncDispatcher, Dispatcher, ThreadDispatcher
-from sqla_oban.engine.executor import MAX_ERROR, Execution, Executor, clipped, describe
+from sqla_oban.engine.executor import MAX_ERROR, MAX_SUMMARY, Execution, Executor, clipped, describe
 from sqla_oban.outcomes import MAX_DELAY
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
 from sqla_oban.telemetry.events import JobAbandoned, JobFinished, JobStarted
 from sqla_oban.workers.arguments import Arguments
 from sqla_oban.workers.context import RunningJob
-from sqla_oban.workers.definition import Definition
+from sqla_oban.workers.definition import Definition, Rules
 from sqla_oban.workers.options import ExecutorKind, JobDefaults
 from sqla_oban.workers.registry import Registry
 from tests.support import Recorder, eventually
@@ -52,6 +52,11 @@ class Unprintable(Exception):
     __repr__ = __str__
 
 
+class Unreadable(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
 def raising(error: BaseException) -> Callable[[], Any]:
     def work() -> Any:
         raise error
@@ -80,7 +85,12 @@ def kind(request: pytest.FixtureRequest) -> ExecutorKind:
 def executor(threads: ThreadDispatcher, kind: ExecutorKind) -> Any:
     """An executor whose only worker is the given function, and what it makes of it."""
 
-    def make(work: Callable[..., Any], backoff: Callable[[Job], Any] | None = None) -> Executor:
+    def make(
+        work: Callable[..., Any],
+        backoff: Callable[[Job], Any] | None = None,
+        timeout: Any = None,
+        deadline: float | None = None,
+    ) -> Executor:
         async def as_async(*args: Any, **kwargs: Any) -> Any:
             return work(*args, **kwargs)
 
@@ -91,7 +101,11 @@ def executor(threads: ThreadDispatcher, kind: ExecutorKind) -> Any:
             return lambda: (as_async if kind is ExecutorKind.ASYNC else work)(*args, **kwargs)
 
         registry = Registry()
-        registry.add(Definition("shop.work", JobDefaults(), kind, prepare, backoff, ("shop.py", "work")))
+        registry.add(
+            Definition(
+                "shop.work", JobDefaults(), kind, prepare, Rules(backoff, timeout, deadline), ("shop.py", "work")
+            )
+        )
         dispatchers: dict[ExecutorKind, Dispatcher] = {
             ExecutorKind.ASYNC: AsyncDispatcher(),
             ExecutorKind.THREAD: threads,
@@ -168,6 +182,21 @@ async def test_whatever_a_worker_raises_fails_the_attempt(work: Callable[[], Any
     least = exponential(2, 5, jitter=0)
     assert least <= (ack.delay or 0) <= least * 1.1
     assert not ack.refund
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        pytest.param(lambda: SyntaxError("no", ("file", 1, 2.5, "text")), "SyntaxError", id="odd-offset"),  # type: ignore[arg-type]
+        pytest.param(Unreadable, "Unreadable", id="unreadable"),
+    ],
+)
+async def test_an_exception_that_python_itself_cannot_tell_fails_the_attempt(
+    make: Callable[[], Exception], name: str, executor: Any
+) -> None:
+    ack = await executed(executor(raising(make())))
+    assert ack.state is JobState.RETRYABLE
+    assert f"{name}, which cannot be told: " in (ack.error or "")
 
 
 async def test_the_last_attempt_that_fails_discards_the_job(executor: Any) -> None:
@@ -256,11 +285,14 @@ async def test_the_backoff_is_given_the_job(executor: Any) -> None:
         pytest.param(lambda _: float("1e400"), "got inf", id="overflow"),
         pytest.param(lambda _: True, "got True", id="bool"),
         pytest.param(lambda _: None, "got None", id="none"),
-        pytest.param(lambda _: -(10**5_000), "", id="unprintable-integer"),
+        pytest.param(lambda _: -(10**5_000), "got a int that cannot be shown", id="unprintable-integer"),
         pytest.param(lambda _: timedelta(1), "got datetime.timedelta", id="timedelta"),
         pytest.param(lambda _: 1 / 0, "ZeroDivisionError", id="raises"),
         pytest.param(lambda job: {1: 5.0}[job.attempt], "KeyError: 2", id="raises-LookupError"),
         pytest.param(lambda job: job.nonsense, "AttributeError", id="raises-AttributeError"),
+        pytest.param(lambda _: raising(SystemExit(3))(), "SystemExit: 3", id="raises-SystemExit"),
+        pytest.param(lambda _: raising(KeyboardInterrupt())(), "KeyboardInterrupt", id="raises-KeyboardInterrupt"),
+        pytest.param(lambda _: raising(asyncio.CancelledError("own"))(), "CancelledError: own", id="raises-Cancelled"),
     ],
 )
 async def test_a_backoff_that_fails_is_replaced_by_the_default_and_both_errors_are_kept(
@@ -338,10 +370,17 @@ async def test_a_start_and_an_end_are_told(executor: Any, events: Recorder) -> N
     [
         (raising(ValueError("no order")), ROW, JobState.RETRYABLE, "ValueError: no order"),
         (raising(ValueError("no\x00")), LAST, JobState.DISCARDED, "ValueError: no\ufffd"),
+        (raising(ValueError("first\nsecond")), ROW, JobState.RETRYABLE, "ValueError: first"),
+        (
+            raising(ValueError("x" * 10_000_000)),
+            ROW,
+            JobState.RETRYABLE,
+            f"ValueError: {'x' * MAX_SUMMARY}"[:MAX_SUMMARY],
+        ),
         (lambda: Cancel("no"), ROW, JobState.CANCELLED, None),
         (lambda: Snooze(5), ROW, JobState.SCHEDULED, None),
     ],
-    ids=["retryable", "discarded", "cancelled", "scheduled"],
+    ids=["retryable", "discarded", "first-line", "clipped", "cancelled", "scheduled"],
 )
 async def test_an_end_is_told_with_its_state_and_error(
     work: Callable[[], Any], row: Claimed, state: JobState, error: str | None, executor: Any, events: Recorder

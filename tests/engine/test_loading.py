@@ -1,3 +1,4 @@
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -5,17 +6,29 @@ from sqlalchemy import func, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from sqla_oban import Job, JobState
+from sqla_oban.engine.database import Link
 from sqla_oban.engine.loading import EARLIEST, LATEST, load, moment
 from sqla_oban.queries.claim import CLAIM, Claimed, Cursor
 from tests.support import both_drivers, enqueue
 
 HOLDER = ["node", "producer"]
+ASKED = {"of_queue": "default", "demand": 1, "holder": HOLDER, **Cursor()._asdict()}
 
 
 async def claimed(engine: AsyncEngine) -> Claimed:
-    asked = {"of_queue": "default", "demand": 1, "holder": HOLDER, **Cursor()._asdict()}
     async with engine.begin() as connection:
-        return Claimed._make((await connection.execute(CLAIM, asked)).one())
+        return Claimed._make((await connection.execute(CLAIM, ASKED)).one())
+
+
+@pytest.fixture
+async def german(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+    """On a database whose new sessions write moments in the German way."""
+    alter = f"ALTER DATABASE {engine.url.database}"
+    async with engine.begin() as connection:
+        await connection.execute(text(f"{alter} SET datestyle = 'German'"))
+    yield engine
+    async with engine.begin() as connection:
+        await connection.execute(text(f"{alter} RESET datestyle"))
 
 
 @both_drivers
@@ -24,8 +37,7 @@ async def test_a_loaded_job_is_what_the_row_says(engine: AsyncEngine) -> None:
     loaded = load(await claimed(engine), queue="default", holder=HOLDER)
     async with AsyncSession(engine) as session:
         stored = await session.get_one(Job, loaded.id)
-    never = {"cancelled_at", "completed_at", "discarded_at"}
-    columns = [column.key for column in inspect(Job).column_attrs if column.key not in never]
+    columns = [column.key for column in inspect(Job).column_attrs]
     assert {name: loaded.__dict__[name] for name in columns} == {name: getattr(stored, name) for name in columns}
     assert (loaded.state, loaded.attempt, loaded.attempted_by) == (JobState.EXECUTING, 1, HOLDER)
 
@@ -62,6 +74,18 @@ async def test_every_moment_of_postgresql_can_be_read(written: str, read: dateti
         await connection.execute(text(insert))
     job = load(await claimed(engine), queue="default", holder=HOLDER)
     assert (job.scheduled_at, job.inserted_at) == (read, read)
+
+
+@both_drivers
+async def test_moments_are_read_right_whatever_the_date_style_of_the_database(german: AsyncEngine) -> None:
+    noon = datetime(2026, 1, 2, 12, tzinfo=UTC)
+    await enqueue(german, Job(worker="w", scheduled_at=noon, state=JobState.AVAILABLE))
+    link = Link(german, purpose="test", schema=None)
+    try:
+        (row,) = await link.execute(CLAIM, ASKED)
+    finally:
+        await link.close()
+    assert load(Claimed._make(row), queue="default", holder=HOLDER).scheduled_at == noon
 
 
 def test_moments_are_aware() -> None:

@@ -80,6 +80,16 @@ async def test_a_service_can_be_started_again() -> None:
     assert service.turns == 3
 
 
+async def test_starting_it_while_it_runs_does_nothing() -> None:
+    service = Turns()
+    await service.start()
+    await service.taken(1)
+    await service.start()
+    running = tasks_of_services()
+    await service.stop()
+    assert (running, tasks_of_services()) == (["sqla_oban Turns"], [])
+
+
 async def test_two_that_stop_it_at_the_same_time_do_not_disturb_each_other() -> None:
     service = Turns()
     await service.start()
@@ -188,6 +198,19 @@ async def test_pauses_begin_anew_after_a_turn_that_succeeded(quick: None, events
     async with service:
         await service.taken(6)
     assert {one.retry_in for one in events.of(ServiceFailed)} == {0.001}
+
+
+async def test_a_cancellation_of_something_else_is_a_failure_like_any_other(quick: None, events: Recorder) -> None:
+    service = Turns()
+
+    async def work() -> None:
+        if service.turns == 1:
+            raise asyncio.CancelledError("a task of the driver's")
+
+    service.work = work
+    async with service:
+        await service.taken(2)
+    assert [one.error for one in events.of(ServiceFailed)] == ["a task of the driver's"]
 
 
 @pytest.mark.parametrize("pause", [0.05, 3600.0], ids=["short", "long"])

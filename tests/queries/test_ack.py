@@ -158,4 +158,5 @@ def test_outcomes_are_sorted_by_id_so_that_two_writers_cannot_deadlock() -> None
         "delays": [5, None, None],
         "errors": [None, "x", None],
         "refunds": [1, 0, 0],
+        "metas": [None, None, None],
     }

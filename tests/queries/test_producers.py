@@ -68,6 +68,15 @@ async def test_jobs_that_ended_do_not_keep_a_producer(state: JobState, table: Ta
     assert await producers(table) == set()
 
 
+@pytest.mark.parametrize("ttl", ['"abc"', '"NaN"', "{}", "true", "1e300", "1e1000", "-1e300"])
+async def test_no_ttl_that_somebody_wrote_breaks_the_sweep_of_others(ttl: str, table: Table) -> None:
+    odd = await table.add_producer(beaten=ago(0), meta=f'{{"ttl": {ttl}}}')
+    await table.add_executing(odd)
+    await table.add_producer(beaten=PAST, meta='{"ttl": 15}')
+    await table.run(SWEEP)
+    assert await producers(table) == {odd}
+
+
 def test_our_ids_are_random_and_of_version_8() -> None:
     ids = [producer_id() for _ in range(100)]
     assert len(set(ids)) == 100

@@ -1,7 +1,7 @@
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,18 @@ async def send(user_id: int, *, lang: str = "en") -> str:
 
 def shrink(path: str, /, width: int = 80, **more: int) -> tuple[object, ...]:
     return path, width, more
+
+
+def pages(count: int) -> Iterator[int]:
+    yield from range(count)
+
+
+async def stream(count: int) -> AsyncIterator[int]:
+    yield count
+
+
+async def ask_for_backoff(job: Job) -> float:
+    return 5.0
 
 
 class Transcode:
@@ -149,6 +161,7 @@ def test_a_declaration_has_no_moment(option: str) -> None:
         pytest.param({"name": ""}, InvalidJob, id="blank-name"),
         pytest.param({"name": "x" * 128}, InvalidJob, id="long-name"),
         pytest.param({"backoff": 5}, DeclarationError, id="backoff"),
+        pytest.param({"backoff": ask_for_backoff}, DeclarationError, id="async-backoff"),
         pytest.param({"executor": "fiber"}, DeclarationError, id="executor"),
     ],
 )
@@ -202,6 +215,30 @@ def test_a_function_with_unnamed_arguments_cannot_be_declared(registry: Registry
     with pytest.raises(DeclarationError, match=r"takes \*args, which a job cannot store; take a list instead"):
         job(name="shop.everything")(everything)
     assert [*registry] == []
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        pytest.param(pages, "@job takes no generator, got .*: its body would never run", id="generator"),
+        pytest.param(stream, "@job takes no generator, got .*: its body would never run", id="async-generator"),
+        pytest.param(functools.partial(shrink, "p"), "@job takes a function, got .*; wrap it in one", id="partial"),
+        pytest.param(max, "shop.odd: no signature found .*; wrap it in a function of your own", id="no-signature"),
+    ],
+)
+def test_what_could_not_be_called_for_a_job_cannot_be_declared(function: Any, message: str, registry: Registry) -> None:
+    with pytest.raises(DeclarationError, match=message):
+        job(name="shop.odd")(function)
+    assert [*registry] == []
+
+
+def test_an_argument_may_be_called_self() -> None:
+    def greet(self: int) -> int:
+        return self
+
+    declared = job(name="shop.greet")(greet)
+    assert declared.new(self=1).args == {"self": 1}
+    assert declared(self=1) == 1
 
 
 def test_a_decorated_function_is_bound_by_the_signature_of_the_innermost() -> None:
@@ -280,7 +317,7 @@ async def test_a_class_is_made_anew_for_each_execution_and_given_the_job(registr
 def test_a_worker_may_have_its_own_backoff(declare: Callable[[], object], seconds: float, registry: Registry) -> None:
     declare()
     failed = Job(worker="w", attempt=2)
-    assert registry.get("w").delay(lambda: failed, 2, 20) == seconds
+    assert registry.get("w").rules.delay(lambda: failed, 2, 20) == seconds
 
 
 def test_the_default_backoff_needs_no_job(registry: Registry) -> None:
@@ -288,4 +325,4 @@ def test_the_default_backoff_needs_no_job(registry: Registry) -> None:
         raise AssertionError("the job was loaded")
 
     job(name="w")(shrink)
-    assert 17 <= registry.get("w").delay(unwanted, 1, 20) <= 17 * 1.1
+    assert 17 <= registry.get("w").rules.delay(unwanted, 1, 20) <= 17 * 1.1

@@ -1,5 +1,5 @@
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from sqla_oban.errors import DeclarationError, InvalidJob, ObanError, UnknownOpt
 from sqla_oban.workers.options import DECLARABLE, ExecutorKind, JobDefaults, JobOptions, WorkerOptions, executor_kind
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+END_OF_THE_CALENDAR = datetime.max.replace(tzinfo=timezone(-timedelta(hours=5)))  # in UTC it has ended
 OUT_OF_RANGE: dict[str, list[Any]] = {
     "priority": [-1, 10, 32_768, True, 1.0, "1", None],
     "max_attempts": [0, -1, 32_768, True, 2.5, "1", None],
@@ -17,7 +18,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "tags": ["text", 5, [5], [None], None],
     "meta": [[], "text", 5, None],
     "schedule_in": [-1, math.nan, math.inf, True, "60", None, timedelta(-1), timedelta.max],
-    "scheduled_at": [NOON.replace(tzinfo=None), "2030-01-01", 5, None, NOON.date()],
+    "scheduled_at": [NOON.replace(tzinfo=None), "2030-01-01", 5, None, NOON.date(), END_OF_THE_CALENDAR],
 }
 
 
@@ -83,15 +84,26 @@ def test_a_value_out_of_range_is_refused_by_the_name_of_its_option(option: str, 
         with_options(**{option: value})
 
 
+@pytest.mark.parametrize("option", OUT_OF_RANGE)
+def test_a_value_that_cannot_even_be_shown_is_refused_the_same(option: str) -> None:
+    with pytest.raises(InvalidJob, match=rf"^{option} m.*, got a int that cannot be shown$"):
+        with_options(**{option: 10**5_000})
+
+
 @pytest.mark.parametrize(
-    "options",
-    [{"queue": "a\x00"}, {"tags": ["\ud800"]}, {"meta": {"a": {1}}}, {"meta": {1: 2}}, {"meta": {"a": math.nan}}],
+    ("options", "error"),
+    [
+        ({"queue": "a\x00"}, InvalidJob),
+        ({"tags": ["\ud800"]}, InvalidJob),
+        ({"meta": {"a": {1}}}, UnserialisableValue),
+        ({"meta": {1: 2}}, UnserialisableValue),
+        ({"meta": {"a": math.nan}}, UnserialisableValue),
+    ],
     ids=ascii,
 )
-def test_what_cannot_be_stored_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises((InvalidJob, UnserialisableValue)) as refused:
+def test_what_cannot_be_stored_is_refused(options: dict[str, Any], error: type[ObanError]) -> None:
+    with pytest.raises(error):
         with_options(**options)
-    assert isinstance(refused.value, ObanError)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from sqla_oban.errors import DeclarationError, UnknownWorker
-from sqla_oban.workers.definition import Definition
+from sqla_oban.workers.definition import Definition, Rules
 from sqla_oban.workers.options import ExecutorKind, JobDefaults
 from sqla_oban.workers.registry import Registry, default_name, origin
 
@@ -22,7 +22,7 @@ def definition(name: str = "shop.send", origin: tuple[str, str] = ("shop.py", "s
         defaults=JobDefaults(),
         executor=ExecutorKind.ASYNC,
         prepare=lambda _, __: nothing,
-        backoff=None,
+        rules=Rules(),
         origin=origin,
     )
 
