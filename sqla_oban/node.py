@@ -77,7 +77,9 @@ class Node:
         self._home = home
         self._pulse = Pulse()
         self._links = {
-            purpose: Link(engine, purpose=purpose, schema=settings.schema) for purpose in ("pulse", "claim", "ack")
+            "pulse": Link(engine, purpose="pulse", schema=settings.schema, timeout=settings.heartbeat.patience),
+            "claim": Link(engine, purpose="claim", schema=settings.schema),
+            "ack": Link(engine, purpose="ack", schema=settings.schema),
         }
         self._threads = ThreadDispatcher()
         self._notifier = self._make_notifier()
@@ -85,6 +87,7 @@ class Node:
         self._producers = [self._make_producer(queue, config.limit) for queue, config in settings.queues.items()]
         self._heartbeat = self._make_heartbeat()
         self._leader = self._make_leader() if settings.leadership else None
+        self._lifeline = self._make_lifeline(self._leader) if self._leader is not None else None
         self._upkeep = self._make_upkeep()
         self._wire()
 
@@ -102,6 +105,8 @@ class Node:
             await self._pulse.run(self._notifier.start())
             if self._leader is not None:
                 await self._pulse.run(self._leader.start())
+            if self._lifeline is not None:
+                await self._pulse.run(self._lifeline.start())
             for service in (self._acker, *self._producers, *self._upkeep):
                 await service.start()
         except BaseException:
@@ -116,15 +121,16 @@ class Node:
             grace: seconds that running jobs have to end.
             hurry: when set, the grace period is over.
         """
-        for service in (*self._upkeep, *self._producers):
-            await _quietly(service.stop())
-        if self._leader is not None:
-            await _quietly(self._pulse.run(self._leader.stop()))
+        await asyncio.gather(*(_quietly(service.stop()) for service in (*self._upkeep, *self._producers)))
+        for service in (self._lifeline, self._leader):
+            if service is not None:
+                await _quietly(self._pulse.run(service.stop()))
         await self._drain(grace, hurry or asyncio.Event())
-        unfinished = sum([await producer.abandon(STOPPING) for producer in self._producers if producer.running])
+        unfinished = sum(await asyncio.gather(*(producer.abandon(STOPPING) for producer in self._producers)))
         await _quietly(self._acker.stop())
-        await _quietly(self._deregister())
+        await _quietly(self._hand_back())
         await _quietly(self._pulse.run(self._heartbeat.stop()))
+        await _quietly(self._deregister())
         await _quietly(self._pulse.run(self._notifier.stop()))
         await self._close()
         telemetry.emit(RunnerStopped(node=self._settings.node, unfinished=unfinished))
@@ -142,10 +148,12 @@ class Node:
             task.cancel()
         await asyncio.gather(*either, return_exceptions=True)
 
-    async def _deregister(self) -> None:
+    async def _hand_back(self) -> None:
         """The beats go on until the last job is handed back: until then it must not be rescued."""
         for producer in self._producers:
             await producer.release()
+
+    async def _deregister(self) -> None:
         await self._links["claim"].execute(DEREGISTER, {"uuids": [producer.uuid for producer in self._producers]})
 
     async def _close(self) -> None:
@@ -215,11 +223,17 @@ class Node:
         )
         if self._leader is None:
             return [stager]
-        return [
-            stager,
-            Lifeline(ack, self._leader, node=settings.node, schema=settings.schema, settings=settings.lifeline),
-            Pruner(ack, self._leader, node=settings.node, settings=settings.pruner),
-        ]
+        return [stager, Pruner(ack, self._leader, node=settings.node, settings=settings.pruner)]
+
+    def _make_lifeline(self, leader: Leader) -> Lifeline:
+        """It works in the pulse: a job that blocks this node's loop must not keep others from being rescued."""
+        return Lifeline(
+            self._links["pulse"],
+            leader,
+            node=self._settings.node,
+            schema=self._settings.schema,
+            settings=self._settings.lifeline,
+        )
 
     def _wire(self) -> None:
         by_queue = {producer.queue: producer for producer in self._producers}
@@ -233,6 +247,8 @@ class Node:
         self._notifier.on_hearing = lambda: self._tell_producers(Producer.look)
 
     def _wake_upkeep(self) -> None:
+        if self._lifeline is not None:
+            self._lifeline.wake()
         for service in self._upkeep:
             service.wake()
 

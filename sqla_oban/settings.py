@@ -110,6 +110,11 @@ class HeartbeatSettings:
                 "one failed beat; interval must be at most half of ttl - margin"
             )
 
+    @property
+    def patience(self) -> float:
+        """How long a statement may hang beside the beats: two that hang one after the other must not cost the proof."""
+        return min(10.0, (self.ttl - self.margin - 1.1 * self.interval) / 3)
+
 
 @dataclass(frozen=True, slots=True)
 class LeaderSettings:
@@ -150,7 +155,7 @@ class LifelineSettings:
     """
 
     interval: float = 2.0
-    batch: int = 500
+    batch: int = 100
     grace: float = 30.0
     rescue_after: float | None = None
 

@@ -1,12 +1,14 @@
 """Writes outcomes, many in one statement, and keeps each until it is written."""
 
+import asyncio
 import logging
+import time
 
 from sqla_oban import telemetry
-from sqla_oban.engine.database import Link, is_bad_data
+from sqla_oban.engine.database import Link, concerns_a_row, is_bad_data
 from sqla_oban.engine.service import Service
 from sqla_oban.payload import storable_text
-from sqla_oban.queries.ack import ACK, Ack, parameters
+from sqla_oban.queries.ack import ACK, STILL_EXECUTING, Ack, parameters
 from sqla_oban.settings import AckerSettings
 from sqla_oban.states import JobState
 from sqla_oban.telemetry.events import AckReplaced, AcksDelayed, AcksWritten
@@ -14,12 +16,18 @@ from sqla_oban.telemetry.events import AckReplaced, AcksDelayed, AcksWritten
 log = logging.getLogger(__name__)
 
 
+RETRY = 0.5
+"""Seconds until outcomes that a row's lock or a trigger kept from being written are tried again."""
+LAST_WORDS = 5.0
+"""Seconds that the last outcomes have to be written when the node stops."""
+
+
 class Acker(Service):
     """Collects outcomes while a statement is under way, and writes them with the next.
 
-    An outcome leaves `_pending` only when a statement that carries it has succeeded. While the database refuses, all
-    are kept and tried again; past `backlog` the producers claim no more. If the answer to a statement got lost, it is
-    sent again: rows that it had written already no longer match and stay as they are.
+    An outcome is in `_pending` or in `_refused` until a statement that carries it has succeeded. While the database
+    refuses, all are kept and tried again; past `backlog` the producers claim no more. If the answer to a statement got
+    lost, it is sent again: rows that it had written already no longer match and stay as they are.
     """
 
     def __init__(self, link: Link, *, node: str, settings: AckerSettings) -> None:
@@ -27,16 +35,18 @@ class Acker(Service):
         self._link = link
         self._settings = settings
         self._pending: list[Ack] = []
+        self._refused: list[Ack] = []
+        self._retry_at = 0.0
 
     @property
     def room(self) -> int:
         """How many more outcomes may wait."""
-        return self._settings.backlog - len(self._pending)
+        return self._settings.backlog - len(self._pending) - len(self._refused)
 
     @property
     def pending_ids(self) -> list[int]:
         """The jobs that have ended here and are not written yet."""
-        return [ack.id for ack in self._pending]
+        return [ack.id for ack in (*self._pending, *self._refused)]
 
     def add(self, ack: Ack) -> None:
         """Have an outcome written soon."""
@@ -44,62 +54,81 @@ class Acker(Service):
         self._bell.set()
 
     async def stop(self) -> None:
-        """Write what is left; what the database refuses now is lost, and its jobs run again elsewhere."""
+        """Write what is left; what the database refuses even now is lost, and its jobs run again elsewhere."""
         await super().stop()
-        try:
-            await self.tick()
-        except Exception as error:
-            log.error("%d outcomes could not be written before the end: %s", len(self._pending), error)
+        ends = time.monotonic() + LAST_WORDS
+        while self.pending_ids and time.monotonic() < ends:
+            try:
+                self._retry_at = 0.0
+                await self.tick()
+            except Exception as error:
+                log.warning("the last outcomes could not be written yet: %s", error)
+            if self.pending_ids:
+                await asyncio.sleep(RETRY / 2)
+        if self.pending_ids:
+            log.error("%d outcomes could not be written before the end", len(self.pending_ids))
 
-    async def tick(self) -> None:
+    async def tick(self) -> float | None:
         """Write what is pending."""
+        if time.monotonic() >= self._retry_at:
+            self._pending, self._refused = self._pending + self._refused, []
         while self._pending:
             batch = self._pending[: self._settings.batch]
             try:
                 refused = await self._write_all(batch)
             except Exception as error:
-                telemetry.emit(AcksDelayed(node=self.node, pending=len(self._pending), error=str(error)))
+                telemetry.emit(AcksDelayed(node=self.node, pending=len(self.pending_ids), error=str(error)))
                 raise
-            self._pending[: len(batch)] = refused
             if refused:
-                raise RuntimeError(f"{len(refused)} outcomes cannot be stored, nor the reason why; see the log")
+                self._refused += refused
+                self._retry_at = time.monotonic() + RETRY
+                telemetry.emit(
+                    AcksDelayed(node=self.node, pending=len(refused), error="a lock or a trigger on the row")
+                )
+            del self._pending[: len(batch)]
+        return RETRY if self._refused else None
 
     async def _write_all(self, batch: list[Ack]) -> list[Ack]:
-        """Write `batch` at once or, if one in it cannot be stored, each alone, so that it harms no other."""
+        """Write `batch` at once or, if one in it cannot be stored, each alone; returns those not written yet."""
         try:
-            await self._write(batch)
+            return await self._write(batch)
         except Exception as error:
-            if not is_bad_data(error):
+            if not (is_bad_data(error) or concerns_a_row(error)):
                 raise
-            return [ack for ack in batch if not await self._is_written_alone(ack)]
-        return []
+        return [ack for one in batch for ack in await self._write_alone(one)]
 
-    async def _write(self, batch: list[Ack]) -> None:
-        rows = await self._link.execute(ACK, parameters(batch))
-        written = {row[0] for row in rows}
-        late = tuple(ack.id for ack in batch if ack.id not in written)
-        if late:
-            log.info("%d outcomes came late and changed nothing: the jobs were no longer ours", len(late))
-        telemetry.emit(AcksWritten(node=self.node, written=len(written), late=late))
-
-    async def _is_written_alone(self, ack: Ack) -> bool:
+    async def _write_alone(self, ack: Ack) -> list[Ack]:
         try:
-            await self._write([ack])
+            return await self._write([ack])
         except Exception as error:
-            if not is_bad_data(error):
-                raise
-            return await self._is_replaced(ack, error)
-        return True
+            if is_bad_data(error):
+                return await self._replace(ack, error)
+            if concerns_a_row(error):
+                return [ack]
+            raise
 
-    async def _is_replaced(self, ack: Ack, cause: Exception) -> bool:
+    async def _replace(self, ack: Ack, cause: Exception) -> list[Ack]:
         """The job has ended and must not run again: discard it, with the reason why its outcome is missing."""
         reason = storable_text(f"the outcome ({ack.state}) could not be stored: {cause}"[:1_000])
         log.error("job %d: %s", ack.id, reason)
         try:
             await self._write([Ack(ack.id, ack.attempted_at, JobState.DISCARDED, error=reason)])
         except Exception as error:
-            if not is_bad_data(error):
+            if not (is_bad_data(error) or concerns_a_row(error)):
                 raise
-            return False
+            return [ack]
         telemetry.emit(AckReplaced(node=self.node, id=ack.id, error=reason))
-        return True
+        return []
+
+    async def _write(self, batch: list[Ack]) -> list[Ack]:
+        """Write `batch` in one statement; returns those whose rows were locked."""
+        arrays = parameters(batch)
+        written = {row[0] for row in await self._link.execute(ACK, arrays)}
+        locked: set[int] = set()
+        if len(written) < len(batch):
+            locked = {row[0] for row in await self._link.execute(STILL_EXECUTING, arrays)} - written
+        late = tuple(ack.id for ack in batch if ack.id not in written and ack.id not in locked)
+        if late:
+            log.info("%d outcomes came late and changed nothing: the jobs were no longer ours", len(late))
+        telemetry.emit(AcksWritten(node=self.node, written=len(written), late=late))
+        return [ack for ack in batch if ack.id in locked]

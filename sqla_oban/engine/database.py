@@ -12,9 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 log = logging.getLogger(__name__)
 
-CLOSE_TIMEOUT = 2.0
+CLOSE_TIMEOUT = 1.0
 CONNECTION_LOST = ("08", "57P")
 """SQLSTATE classes (PostgreSQL, appendix A) of a connection that is gone: connection exceptions and shutdowns."""
+TROUBLE = (*CONNECTION_LOST, "25", "40", "42", "53", "57", "58", "XX")
+"""Those of trouble that has nothing to do with a single row."""
 BAD_DATA = ("22", "23")
 """Those of values that are out of range or against a constraint."""
 
@@ -38,7 +40,7 @@ class Link:
     """
 
     def __init__(self, engine: AsyncEngine, *, purpose: str, schema: str | None, timeout: float = 10.0) -> None:
-        self._pool_of = engine
+        self._application = engine
         self._purpose = purpose
         self._schema = schema
         self._timeout = timeout
@@ -47,6 +49,7 @@ class Link:
         self._lock = asyncio.Lock()
         self.on_open: Callable[[AsyncConnection], Awaitable[None]] | None = None
         self.on_idle: Callable[[], None] | None = None
+        self.on_close: Callable[[], None] | None = None
 
     async def execute(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
         """Run one statement and return its rows.
@@ -54,18 +57,18 @@ class Link:
         Raises:
             DBAPIError, OSError, TimeoutError: it failed; whether it took effect is unknown if the link broke.
         """
-        async with self._lock:
+        async with asyncio.timeout(self._timeout), self._lock:
             try:
-                async with asyncio.timeout(self._timeout):
-                    connection = self._connection or await self._open()
-                    result = await connection.execute(statement, parameters)
-                    rows = result.all() if result.returns_rows else ()
+                connection = self._connection or await self._open()
+                result = await connection.execute(statement, parameters)
+                rows = result.all() if result.returns_rows else ()
             except BaseException as error:
-                if not _is_usable_after(error):
+                if is_usable_after(error):
+                    self._idle()
+                else:
                     await self._discard()
                 raise
-            if self.on_idle is not None:
-                self.on_idle()
+            self._idle()
             return rows
 
     async def drop(self) -> None:
@@ -84,23 +87,32 @@ class Link:
     async def _open(self) -> AsyncConnection:
         if self._engine is None:
             self._engine = create_async_engine(
-                self._pool_of.url,
-                pool=self._pool_of.sync_engine.pool.recreate(),
+                self._application.url,
+                pool=self._application.sync_engine.pool.recreate(),
                 isolation_level="AUTOCOMMIT",
                 execution_options={"schema_translate_map": {None: self._schema}} if self._schema else {},
             )
-        connection = await self._engine.connect()
-        self._connection = connection
-        await connection.execute(SESSION, {"application": f"sqla_oban {self._purpose}"})
-        if self.on_open is not None:
-            await self.on_open(connection)
-        return connection
+        self._connection = await self._engine.connect()
+        try:
+            await self._connection.execute(SESSION, {"application": f"sqla_oban {self._purpose}"})
+            if self.on_open is not None:
+                await self.on_open(self._connection)
+        except BaseException:  # half prepared is not usable, whatever the error says
+            await self._discard()
+            raise
+        return self._connection
+
+    def _idle(self) -> None:
+        if self.on_idle is not None:
+            self.on_idle()
 
     async def _discard(self) -> None:
         """Never raises and never hangs: the connection may be broken in any way."""
         if self._connection is None:
             return
         connection, self._connection = self._connection, None
+        if self.on_close is not None:
+            self.on_close()
         with contextlib.suppress(Exception):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await connection.invalidate()
@@ -110,20 +122,25 @@ class Link:
 SESSION = text(
     "SELECT set_config('default_transaction_isolation', 'read committed', false), "
     "set_config('datestyle', 'ISO', false), "  # the claim and the lease hand moments over as text
+    "set_config('lock_timeout', '2s', false), "  # everything here passes over locked rows or can come back
     "set_config('idle_session_timeout', '0', false), set_config('application_name', :application, false)"
 )
 
 
 def is_bad_data(error: Exception) -> bool:
     """Whether a statement failed because of the values it carried, so that trying it again would fail again."""
-    if not isinstance(error, StatementError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
-        return False
-    state = getattr(error.orig, "sqlstate", None)
-    return isinstance(error.orig, TypeError | ValueError) or (state is not None and state.startswith(BAD_DATA))
+    if isinstance(error, StatementError) and isinstance(error.orig, TypeError | ValueError):
+        return True
+    return is_usable_after(error) and (_sqlstate(error) or "").startswith(BAD_DATA)
 
 
-def _is_usable_after(error: BaseException) -> bool:
-    """PostgreSQL answered, and did not close the connection.
+def concerns_a_row(error: Exception) -> bool:
+    """Whether a statement may have failed because of one of its rows: a lock on it, or a trigger of the user's."""
+    return is_usable_after(error) and not (_sqlstate(error) or "").startswith(TROUBLE)
+
+
+def is_usable_after(error: BaseException) -> bool:
+    """Whether a connection still works after `error`: PostgreSQL answered, and did not close the connection.
 
     Judged by the SQLSTATE as well: SQLAlchemy 2.0 does not recognise all of asyncpg's words for a closed connection.
     """
@@ -133,5 +150,5 @@ def _is_usable_after(error: BaseException) -> bool:
     return state is not None and not state.startswith(CONNECTION_LOST)
 
 
-def _sqlstate(error: DBAPIError) -> str | None:
-    return getattr(error.orig, "sqlstate", None)
+def _sqlstate(error: BaseException) -> str | None:
+    return getattr(getattr(error, "orig", None), "sqlstate", None)

@@ -7,12 +7,13 @@ from before it sent the last proof, stops them itself first: a job does not run 
 """
 
 import asyncio
-import time
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
 from sqla_oban import telemetry
+from sqla_oban.engine.clock import now
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.service import Service
 from sqla_oban.queries.producers import BEAT
@@ -63,6 +64,7 @@ class Heartbeat(Service):
         self._on_lost, self._on_restored = on_lost, on_restored
         self._alarm: asyncio.TimerHandle | None = None
         self._lost = False
+        self._good_until = math.inf
 
     async def start(self) -> None:
         """Prove it once before anything is claimed; raises what goes wrong with that."""
@@ -75,9 +77,11 @@ class Heartbeat(Service):
         if self._alarm is not None:
             self._alarm.cancel()
 
-    async def tick(self) -> None:
-        """Prove that the producers live."""
-        sent = time.monotonic()
+    async def tick(self) -> float:
+        """Prove that the producers live; returns when to do it again."""
+        if self._good_until < now():
+            self._lose()  # the machine was suspended, and its timers with it
+        sent = now()
         await self._link.execute(
             BEAT,
             {
@@ -89,19 +93,22 @@ class Heartbeat(Service):
                 "ttl": self._settings.ttl,
             },
         )
-        self._set_alarm(sent + self._settings.ttl - self._settings.margin)
+        self._good_until = sent + self._settings.ttl - self._settings.margin
+        self._set_alarm()
         telemetry.emit(Beaten(node=self.node))
         if self._lost:
             self._lost = False
             self._on_restored()
+        return min(self._settings.interval, max(0.0, self._good_until - now()) / 2)  # sooner after a slow beat
 
-    def _set_alarm(self, at: float) -> None:
+    def _set_alarm(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
-        loop = asyncio.get_running_loop()
-        self._alarm = loop.call_later(at - time.monotonic(), self._lose)
+        self._alarm = asyncio.get_running_loop().call_later(self._good_until - now(), self._lose)
 
     def _lose(self) -> None:
+        if self._lost:
+            return
         self._lost = True
         telemetry.emit(LivenessLost(node=self.node))
         self._on_lost()

@@ -11,7 +11,8 @@ Why there are never two leaders that both believe it:
    lease until s + ttl - margin, so it stops to believe before g + ttl, by at least `margin`, as long as its monotonic
    clock and PostgreSQL's run at the same rate to within margin / ttl (a tenth by default; real clocks differ by less
    than a thousandth). How long the statement was on its way only shortens the trust.
-4. A process that is suspended and comes back asks its monotonic clock again before it acts.
+4. A process that was stopped, or whose machine was suspended, asks its clock again before it acts; the clock runs on
+   meanwhile (`engine/clock.py`).
 
 Between (3) and the end of an action lies the action itself: a leader can lose its lease in the middle of one. So
 the upkeep is written to be safe under two leaders: it locks rows and passes over locked ones.
@@ -21,10 +22,10 @@ the same node name by mistake is a stranger to it. A term also dies with the row
 PostgreSQL empties it, and the next grant begins a new term.
 """
 
-import time
 from collections.abc import Callable
 
 from sqla_oban import telemetry
+from sqla_oban.engine.clock import now
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.notifier import Notifier
 from sqla_oban.engine.service import Service
@@ -66,13 +67,13 @@ class Leader(Service):
     @property
     def is_leader(self) -> bool:
         """Whether this node leads at this moment."""
-        return self._term is not None and time.monotonic() < self._trusted_until
+        return self._term is not None and now() < self._trusted_until
 
     async def tick(self) -> float | None:
         """Renew the lease, or try to take it as soon as it may be free."""
         if self._term is not None and not self.is_leader:
             self._lose()
-        sent = time.monotonic()
+        sent = now()
         ask = {"name": self._name, "node": self.node, "term": self._term, "ttl": self._settings.ttl}
         granted = await self._link.execute(ELECT, ask)
         if not granted:

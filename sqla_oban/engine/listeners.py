@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from sqla_oban.identifiers import quoted
+
 Heard = Callable[[str, str], None]
 """Called with a channel and a payload; must neither block nor raise."""
 
@@ -23,6 +25,9 @@ class Listener(Protocol):
     def resume(self) -> None:
         """To be called after each statement on the connection."""
 
+    def close(self) -> None:
+        """To be called before the connection is closed."""
+
 
 class AsyncpgListener:
     """asyncpg reads its socket all the time and calls back."""
@@ -39,6 +44,9 @@ class AsyncpgListener:
 
     def resume(self) -> None:
         """asyncpg never stopped."""
+
+    def close(self) -> None:
+        """asyncpg cleans up by itself."""
 
     def _on_notify(self, _: object, __: int, channel: str, payload: str) -> None:
         self._heard(channel, payload)
@@ -58,8 +66,7 @@ class PsycopgListener:
     async def listen(self, channels: Sequence[str]) -> None:
         """Begin to hear `channels`."""
         for channel in channels:
-            quoted = '"' + channel.replace('"', '""') + '"'
-            await self._connection.execute(f"LISTEN {quoted}")
+            await self._connection.execute(f"LISTEN {quoted(channel)}")
         self.resume()
 
     def resume(self) -> None:
@@ -69,6 +76,10 @@ class PsycopgListener:
         else:
             self._loop.add_reader(self._socket, self._read)
             self._hand_over()
+
+    def close(self) -> None:
+        """Else the watch would outlive the socket, and the next connection may get the same descriptor."""
+        self._loop.remove_reader(self._socket)
 
     def _read(self) -> None:
         if self._connection.lock.locked():  # a statement is about to take over the watch

@@ -29,7 +29,7 @@ def load(claimed: Claimed, *, queue: str, holder: list[str]) -> Job:
         "meta": json.loads(claimed.meta),
         "tags": claimed.tags,
         "errors": json.loads(claimed.errors),
-        "attempted_by": holder,
+        "attempted_by": list(holder),
         "inserted_at": moment(claimed.inserted_at),
         "scheduled_at": moment(claimed.scheduled_at),
         "attempted_at": claimed.attempted_at.replace(tzinfo=UTC),

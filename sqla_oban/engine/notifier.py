@@ -17,6 +17,7 @@ from sqla_oban.engine.database import Link
 from sqla_oban.engine.listeners import Listener, listener
 from sqla_oban.engine.notices import decode, encode
 from sqla_oban.engine.service import Service
+from sqla_oban.identifiers import quoted
 from sqla_oban.queries.wake import NOTIFY, WRITERS, drop, hold
 from sqla_oban.settings import NotifierSettings
 from sqla_oban.telemetry.events import ListenerDown, ListenerUp
@@ -47,12 +48,12 @@ class Notifier(Service):
         self._link = link
         self._home = home
         self._hold, self._drop = hold(schema), drop(schema)
-        self._jobs_table = f"{_quoted(home)}.oban_jobs"
+        self._jobs_table = f"{quoted(home)}.oban_jobs"
         self._timeout = settings.timeout
         self._echo_channel = f"sqla_oban_{token_hex(8)}"
         self._subscribers: dict[str, Subscriber] = {}
         self._listener: Listener | None = None
-        link.on_open, link.on_idle = self._listen, self._resume
+        link.on_open, link.on_idle, link.on_close = self._listen, self._resume, self._forget
 
     def subscribe(self, channel: str, subscriber: Subscriber) -> None:
         """Call `subscriber`, on the notifier's thread, with each notice on one of Oban's channels."""
@@ -111,6 +112,11 @@ class Notifier(Service):
         if self._listener is not None:
             self._listener.resume()
 
+    def _forget(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
     def _heard(self, channel: str, payload: str) -> None:
         if channel == self._echo_channel:
             self._echo.set()
@@ -133,7 +139,3 @@ class Notifier(Service):
             self.hearing = False
             log.warning("notifications do not arrive, jobs are found by polling until they do: %s", reason)
             telemetry.emit(ListenerDown(node=self.node, reason=reason))
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

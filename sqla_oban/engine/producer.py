@@ -95,9 +95,11 @@ class Producer(Service):
         """Claim until nothing is left or every slot is taken."""
         if time.monotonic() - self._audited > AUDIT:
             await self._audit()
-        while (demand := self._demand()) > 0:
+        while (demand := self._demand()) > 0 and not self.stopping:
             self._full_since = None
             claimed = await self._claim(demand)
+            if self._paused:  # meanwhile: these may be others' by now; the audit that `resume` asks for sorts it out
+                return None
             self._set_running(claimed)
             if len(claimed) < demand and not await self._is_more_expected():
                 return self._sleep.pause

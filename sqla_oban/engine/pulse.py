@@ -11,6 +11,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+LAST_WORDS = 5.0
+"""Seconds that what runs in the pulse has to end when it is cancelled."""
+
 
 class Pulse:
     """An event loop in a daemon thread of its own."""
@@ -20,8 +23,10 @@ class Pulse:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread. It ends with the running loop: nobody else could keep what the pulse promises."""
+        owner = asyncio.get_running_loop()
         self._loop = asyncio.new_event_loop()
+        self._loop.create_task(_end_with(owner))
         self._thread = threading.Thread(target=self._loop.run_forever, name="sqla_oban pulse", daemon=True)
         self._thread.start()
 
@@ -41,9 +46,16 @@ class Pulse:
         loop.close()
 
 
+async def _end_with(owner: asyncio.AbstractEventLoop) -> None:
+    while not owner.is_closed():  # noqa: ASYNC110 (a loop says to nobody that it is closed)
+        await asyncio.sleep(1.0)
+    asyncio.get_running_loop().stop()
+
+
 async def _cancel_others() -> None:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    if others:
+        await asyncio.wait(others, timeout=LAST_WORDS)
     await asyncio.get_running_loop().shutdown_asyncgens()

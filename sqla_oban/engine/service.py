@@ -36,6 +36,11 @@ class Service(ABC):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def stopping(self) -> bool:
+        """Whether a turn that takes long should come to its end."""
+        return self._task is None
+
     @abstractmethod
     async def tick(self) -> float | None:
         """Take one turn; returns the seconds until the next, or None for the interval."""

@@ -38,7 +38,6 @@ class Sleep:
     async def fall(self) -> bool:
         """To be called after a claim found nothing; returns whether to look once more before sleeping."""
         if not self._notifier.hearing:
-            self._writers = []
             return False
         if not self.holds_key:
             self._since = time.monotonic()

@@ -1,5 +1,6 @@
 """Makes due jobs available, and finds work whose wake-up was lost."""
 
+import time
 from collections.abc import Sequence
 
 from sqla_oban import telemetry
@@ -10,6 +11,9 @@ from sqla_oban.engine.service import Service
 from sqla_oban.queries.stage import Staged, stage
 from sqla_oban.settings import StagerSettings
 from sqla_oban.telemetry.events import JobsStaged
+
+RESPITE = 10.0
+"""A look that takes long, as it does behind many dead index entries, is followed by so many times that of rest."""
 
 
 class Stager(Service):
@@ -40,7 +44,9 @@ class Stager(Service):
             "asleep": [producer.queue for producer in self._producers if producer.asleep],
             "horizon": interval,
         }
+        began = time.monotonic()
         found = Staged._make((await self._link.execute(self._stage, asked))[0])
+        interval = max(interval, (time.monotonic() - began) * RESPITE)
         if found.jobs:
             telemetry.emit(JobsStaged(node=self.node, queues=tuple(sorted(found.queues)), count=found.jobs))
         for producer in self._producers:
@@ -50,4 +56,4 @@ class Stager(Service):
             return 0.0
         if found.next_due is not None:
             return found.next_due
-        return None if self._notifier.hearing else interval
+        return interval

@@ -34,7 +34,7 @@ class Lifeline(Service):
             "grace": self._settings.grace,
             "rescue_after": self._settings.rescue_after,
         }
-        while self._leader.is_leader:
+        while self._leader.is_leader and not self.stopping:
             rescued = [Rescued._make(row) for row in await self._link.execute(self._rescue, asked)]
             for job in rescued:
                 log.warning("job %d of queue %r lost its node: now %s", job.id, job.queue, job.state)

@@ -12,6 +12,7 @@ from typing import Final
 from sqlalchemy import Connection, func, select, text
 
 from sqla_oban.errors import ConfigurationError, SchemaMismatch
+from sqla_oban.identifiers import quoted
 from sqla_oban.migrations import v01
 
 VERSIONS: Final[Mapping[int, ModuleType]] = MappingProxyType({1: v01})
@@ -32,7 +33,7 @@ def current_version(connection: Connection, *, schema: str | None = None) -> int
         connection: where to look.
         schema: the schema of the tables; default: the first one on the connection's search path that has them.
     """
-    table = "oban_jobs" if schema is None else f"{_quoted(schema)}.oban_jobs"
+    table = "oban_jobs" if schema is None else f"{quoted(schema)}.oban_jobs"
     comment = connection.scalar(
         text(
             "SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint "
@@ -62,7 +63,7 @@ def migrate(connection: Connection, *, version: int | None = None, schema: str |
     current = current_version(connection, schema=schema)
     home = home_of(connection, schema)
     if schema is not None and current == 0 < target:
-        _execute(connection, f"CREATE SCHEMA IF NOT EXISTS {_quoted(home)}")
+        _execute(connection, f"CREATE SCHEMA IF NOT EXISTS {quoted(home)}")
     for step in range(current + 1, target + 1):
         _run(connection, VERSIONS[step].UPGRADE, home)
         _stamp(connection, step, home)
@@ -143,33 +144,28 @@ def home_of(connection: Connection, schema: str | None = None) -> str:
 
 
 def _usable(schema: str) -> str:
-    if not 0 < len(schema.encode()) <= MAX_SCHEMA or "$oban$" in schema:
+    if not 0 < len(schema.encode()) <= MAX_SCHEMA or "%" in schema or "$oban$" in schema:
         raise ConfigurationError(
-            f"the schema's name must have 1 to {MAX_SCHEMA} bytes, because it begins the names of the channels, and no "
-            f"$oban$, got {schema!r}"
+            f"the schema's name must have 1 to {MAX_SCHEMA} bytes, because it begins the names of the channels, and "
+            f"neither % nor $oban$, got {schema!r}"
         )
     return schema
 
 
 def _run(connection: Connection, statements: tuple[str, ...], home: str) -> None:
-    quoted = _quoted(home)
-    names = {"schema": quoted, "schema_literal": _literal(home), "jobs_literal": _literal(f"{quoted}.oban_jobs")}
+    schema, jobs = quoted(home), f"{quoted(home)}.oban_jobs"
+    names = {"schema": schema, "schema_literal": _literal(home), "jobs_literal": _literal(jobs)}
     for statement in statements:  # one at a time: asyncpg runs no scripts
         _execute(connection, statement.format_map(names))
 
 
 def _stamp(connection: Connection, version: int, home: str) -> None:
-    table = f"{_quoted(home)}.oban_jobs"
+    table = f"{quoted(home)}.oban_jobs"
     _execute(connection, f"COMMENT ON CONSTRAINT oban_jobs_pkey ON {table} IS '{MARKER}{version}'")
 
 
 def _execute(connection: Connection, statement: str) -> None:
     connection.execute(text(statement.replace(":", r"\:")))  # a colon here is a cast, never a parameter
-
-
-def _quoted(name: str) -> str:
-    """By hand, because a dialect doubles the percent signs for its driver, and so does `text()` once more."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _literal(value: str) -> str:

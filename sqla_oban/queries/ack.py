@@ -7,16 +7,21 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     DateTime,
     Executable,
     Float,
     SmallInteger,
+    TableValuedAlias,
     Text,
+    and_,
     bindparam,
     case,
     cast,
+    column,
     func,
     literal_column,
+    select,
     type_coerce,
     update,
 )
@@ -63,41 +68,64 @@ def ack() -> Executable:
     Fenced: a row changes only while it is still executing under the same `attempted_at`. An outcome that comes after
     the job was rescued or handed back matches nothing. Each claim sets a new `attempted_at`, so no two executions of
     a job share one.
+
+    Rows that somebody else has locked are passed over, so that one forgotten transaction does not hold up the
+    outcomes of a whole node; `STILL_EXECUTING` tells them from those that came late.
     """
-    done = (
-        func.unnest(
-            bindparam("ids", type_=ARRAY(BigInteger)),
-            bindparam("attempted_ats", type_=ARRAY(DateTime)),
-            bindparam("states", type_=ARRAY(Text)),
-            bindparam("delays", type_=ARRAY(Float(53))),
-            bindparam("errors", type_=ARRAY(Text)),
-            bindparam("refunds", type_=ARRAY(SmallInteger)),
-            bindparam("metas", type_=ARRAY(Text)),
-        )
-        .table_valued("id", "attempted_at", "state", "delay", "error", "refund", "meta")
-        .render_derived(name="done")
+    done = _outcomes()
+    held = (
+        select(done)
+        .select_from(JOBS)
+        .where(_is_this_execution(done))
+        .with_for_update(of=JOBS, skip_locked=True)
+        .cte("held")
+        .prefix_with("MATERIALIZED")
     )
-    state = done.c.state
-    meta = case((state == constant("scheduled"), counted("snoozed")), else_=JOBS.c.meta)
+    meta = case((held.c.state == constant("scheduled"), counted("snoozed")), else_=JOBS.c.meta)
     return (
         update(JOBS)
-        .where(
-            JOBS.c.id == done.c.id,
-            type_coerce(JOBS.c.attempted_at, DateTime) == done.c.attempted_at,
-            is_executing(),
-        )
+        .where(JOBS.c.id == held.c.id)
         .values(
-            state=cast(state, JOB_STATE),
-            attempt=func.greatest(JOBS.c.attempt - done.c.refund, literal_column("0")),
-            scheduled_at=case((done.c.delay.is_(None), JOBS.c.scheduled_at), else_=now() + seconds(done.c.delay)),
-            errors=case((done.c.error.is_(None), JOBS.c.errors), else_=with_error(cast(done.c.error, Text))),
-            meta=case((done.c.meta.is_(None), meta), else_=meta.op("||")(cast(done.c.meta, JSONB))),
+            state=cast(held.c.state, JOB_STATE),
+            attempt=func.greatest(JOBS.c.attempt - held.c.refund, literal_column("0")),
+            scheduled_at=case((held.c.delay.is_(None), JOBS.c.scheduled_at), else_=now() + seconds(held.c.delay)),
+            errors=case((held.c.error.is_(None), JOBS.c.errors), else_=with_error(cast(held.c.error, Text))),
+            meta=case((held.c.meta.is_(None), meta), else_=meta.op("||")(cast(held.c.meta, JSONB))),
             **{
-                f"{ended}_at": case((state == constant(ended), now()), else_=JOBS.c[f"{ended}_at"])
+                f"{ended}_at": case((held.c.state == constant(ended), now()), else_=JOBS.c[f"{ended}_at"])
                 for ended in ("completed", "discarded", "cancelled")
             },
         )
         .returning(JOBS.c.id)
+    )
+
+
+def still_executing() -> Executable:
+    """Those of the same outcomes, given in the same way, that could still be written."""
+    done = _outcomes()
+    return select(JOBS.c.id).where(_is_this_execution(done))
+
+
+def _outcomes() -> TableValuedAlias:
+    columns: dict[str, tuple[Any, str]] = {
+        "id": (BigInteger, "ids"),
+        "attempted_at": (DateTime, "attempted_ats"),
+        "state": (Text, "states"),
+        "delay": (Float(53), "delays"),
+        "error": (Text, "errors"),
+        "refund": (SmallInteger, "refunds"),
+        "meta": (Text, "metas"),
+    }
+    arrays = [bindparam(array, type_=ARRAY(kind)) for kind, array in columns.values()]
+    typed = [column(name, kind) for name, (kind, _) in columns.items()]
+    return func.unnest(*arrays).table_valued(*typed).render_derived(name="done")
+
+
+def _is_this_execution(done: TableValuedAlias) -> ColumnElement[bool]:
+    return and_(
+        JOBS.c.id == done.c.id,
+        type_coerce(JOBS.c.attempted_at, DateTime) == done.c.attempted_at,
+        is_executing(),
     )
 
 
@@ -118,4 +146,4 @@ def parameters(acks: Sequence[Ack]) -> dict[str, list[Any]]:
     }
 
 
-ACK = ack()
+ACK, STILL_EXECUTING = ack(), still_executing()

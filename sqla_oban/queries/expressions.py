@@ -17,7 +17,9 @@ from sqlalchemy import (
     literal_column,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql.elements import quoted_name
 
+from sqla_oban.identifiers import quoted
 from sqla_oban.models import Job, Peer, Producer
 from sqla_oban.models.job import JOB_STATE
 from sqla_oban.states import JobState
@@ -93,5 +95,9 @@ def constant(value: str) -> ColumnElement[str]:
 
 def ring(queue: ColumnElement[str], schema: str | None) -> Function[Any]:
     """Wakes a sleeping producer of `queue`; to be called after its rows were made available."""
-    home = func if schema is None else getattr(func, schema)
-    return home.oban_ring(queue)
+    return home_function(schema, "oban_ring", queue)
+
+
+def home_function(schema: str | None, name: str, *arguments: ColumnElement[Any]) -> Function[Any]:
+    """A call of one of our functions; in `schema`, or where the search path finds it."""
+    return Function(quoted_name(f"{quoted(schema)}.{name}" if schema else name, quote=False), *arguments)

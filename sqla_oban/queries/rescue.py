@@ -27,6 +27,7 @@ from sqla_oban.queries.expressions import (
     counted,
     holder,
     in_states,
+    is_executing,
     literal,
     now,
     ring,
@@ -40,7 +41,7 @@ NODE = literal_column("oban_jobs.attempted_by[1]", Text())
 
 
 class Rescued(NamedTuple):
-    """A job that was taken from a producer that is gone."""
+    """A job that was taken from a producer that is gone; `rung` makes the statement ring, and is of no other use."""
 
     id: int
     queue: str
@@ -58,14 +59,26 @@ def rescue(schema: str | None) -> Executable:
       a crash of PostgreSQL empties it, and until `grace` later live producers may still be about to register again;
     * or that has been executing for longer than `rescue_after`, if that is given.
 
-    Locked rows are passed over: whoever has them is about to end them.
+    Suspected first and locked then, by the same `attempted_at`: a job that was claimed anew in between is looked at in
+    its new version, and beside that PostgreSQL would see its old producer. Locked rows are passed over: whoever has
+    them is about to end them.
     """
-    orphans = (
-        select(JOBS.c.id)
+    suspects = (
+        select(JOBS.c.id, JOBS.c.attempted_at)
         .select_from(JOBS.outerjoin(PRODUCERS, cast(PRODUCERS.c.uuid, Text) == holder()))
         .where(in_states(JobState.EXECUTING), or_(expired(), _lost_its_row(), _too_old()))
         .order_by(JOBS.c.attempted_at)
         .limit(bindparam("batch", type_=BigInteger))
+        .cte("suspects")
+        .prefix_with("MATERIALIZED")
+    )
+    orphans = (
+        select(JOBS.c.id)
+        .where(
+            JOBS.c.id == suspects.c.id,
+            JOBS.c.attempted_at.is_not_distinct_from(suspects.c.attempted_at),
+            is_executing(),
+        )
         .with_for_update(of=JOBS, skip_locked=True)
         .cte("orphans")
         .prefix_with("MATERIALIZED")

@@ -9,13 +9,15 @@ key. A writer that makes jobs available rings only if somebody holds it. No wake
 3. it claims once more, and again as those transactions end.
 
 A writer that probed before (1) is therefore in the list of (2), or its rows are visible to (3); one that probes after
-(1) rings. What remains for the poll is crashes.
+(1) rings. What remains for the poll is crashes, and writers that stay open for longer than `engine.sleep.GIVE_UP`.
 """
 
 from typing import Any
 
 from sqlalchemy import Executable, Function, Text, bindparam, cast, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
+
+from sqla_oban.queries.expressions import home_function
 
 
 def hold(schema: str | None) -> Executable:
@@ -29,8 +31,7 @@ def drop(schema: str | None) -> Executable:
 
 
 def _key(schema: str | None) -> Function[Any]:
-    home = func if schema is None else getattr(func, schema)
-    return home.oban_wake_key(cast(bindparam("queue"), Text))
+    return home_function(schema, "oban_wake_key", cast(bindparam("queue"), Text))
 
 
 WRITERS = text(

@@ -180,7 +180,7 @@ def _declare_class(cls: type[Any], options: Mapping[str, Any]) -> type[Any]:
     defaults = checked_options(options, f"@worker {name}")
 
     def prepare(_: object, make_job: MakeJob) -> Callable[[], Any]:
-        return functools.partial(cls().process, make_job())
+        return lambda: cls().process(make_job())  # where it runs: a constructor may block
 
     _register(cls, name, defaults, options, prepare)
     cls.new = staticmethod(functools.partial(_new, name, defaults))
