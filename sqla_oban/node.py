@@ -39,6 +39,8 @@ from sqla_oban.workers.registry import REGISTRY
 
 log = logging.getLogger(__name__)
 
+STATEMENT_TIMEOUT = 10.0
+"""Seconds that a statement may take before its connection counts as broken."""
 STOPPING = 3.0
 """Seconds that jobs have to end after they were told to stop."""
 
@@ -78,8 +80,8 @@ class Node:
         self._pulse = Pulse()
         self._links = {
             "pulse": Link(engine, purpose="pulse", schema=settings.schema, timeout=settings.heartbeat.patience),
-            "claim": Link(engine, purpose="claim", schema=settings.schema),
-            "ack": Link(engine, purpose="ack", schema=settings.schema),
+            "claim": Link(engine, purpose="claim", schema=settings.schema, timeout=STATEMENT_TIMEOUT),
+            "ack": Link(engine, purpose="ack", schema=settings.schema, timeout=STATEMENT_TIMEOUT),
         }
         self._threads = ThreadDispatcher()
         self._notifier = self._make_notifier()

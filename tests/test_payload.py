@@ -17,6 +17,7 @@ from tests.support import both_drivers
 
 Point = namedtuple("Point", "x y")  # noqa: PYI024 (what is tested is that untyped ones go in as well)
 
+FLOATS = [1e-7, 5e-324, 1e15, 1e16, 1e22, 1e23, -1e25, 1e300, 1.7976931348623157e308]
 ACCEPTED = [
     None,
     True,
@@ -25,7 +26,8 @@ ACCEPTED = [
     -1,
     2**53 + 1,
     2**63,
-    -(10**4_200),
+    10**4_300 - 1,
+    -(10**4_300) + 1,
     0.1,
     -0.0,
     5e-324,
@@ -80,6 +82,18 @@ async def test_json_values_come_back_equal_from_postgresql(engine: AsyncEngine) 
         assert job.meta == {"nested": [values]}
 
 
+@both_drivers
+async def test_floats_are_before_the_insert_what_postgresql_gives_back(engine: AsyncEngine) -> None:
+    made = Job(worker="w", args={"floats": FLOATS})
+    before = repr(made.args)
+    async with AsyncSession(engine) as session, session.begin():
+        session.add(made)
+    async with AsyncSession(engine) as session:
+        back = (await session.get_one(Job, 1)).args
+    assert back == {"floats": FLOATS}
+    assert repr(back) == before
+
+
 @pytest.mark.parametrize("make", [lambda inner: [inner], lambda inner: {"k": inner}], ids=["lists", "dicts"])
 async def test_the_deepest_nesting_that_is_accepted_comes_back_from_postgresql(
     make: Callable[[Any], Any], engine: AsyncEngine
@@ -120,6 +134,7 @@ def test_relatives_of_json_values_become_plain(value: object, back: object) -> N
         pytest.param({1: 2}, "args['a'] has the key 1; JSON objects have str keys only", id="int-key"),
         pytest.param({None: 2}, "args['a'] has the key None", id="none-key"),
         pytest.param({"b": {(): 2}}, "args['a']['b'] has the key ()", id="tuple-key"),
+        pytest.param({10**5_000: 2}, "args['a'] has the key a int that cannot be shown", id="unprintable-key"),
         pytest.param({1, 2}, "args['a'] is a set", id="set"),
         pytest.param(frozenset(), "args['a'] is a frozenset", id="frozenset"),
         pytest.param(b"x", "args['a'] is a bytes", id="bytes"),
@@ -131,6 +146,7 @@ def test_relatives_of_json_values_become_plain(value: object, back: object) -> N
         pytest.param(object(), "args['a'] is a object", id="object"),
         pytest.param([[], (0, range(3))], "args['a'][1][1] is a range", id="deep-inside"),
         pytest.param(len, "args['a'] is a builtin_function_or_method", id="function"),
+        pytest.param(10**4_300, "args['a'] is an integer of more than 4,300 digits", id="integer-of-4301-digits"),
         pytest.param(10**5_000, "args['a'] is an integer of more than 4,300 digits", id="long-integer"),
         pytest.param(-(10**5_000), "args['a'] is an integer of more than 4,300 digits", id="long-negative-integer"),
         pytest.param(nested(MAX_DEPTH, lambda inner: [inner]), f"deeper than {MAX_DEPTH} levels", id="deep-list"),

@@ -8,7 +8,9 @@ import pytest
 from sqla_oban import JobState, QueueConfig
 from sqla_oban.errors import ConfigurationError
 from sqla_oban.settings import (
+    CENTURY,
     DAY,
+    MOST,
     AckerSettings,
     HeartbeatSettings,
     LeaderSettings,
@@ -56,16 +58,28 @@ def test_the_defaults_are_accepted(kind: type[Any]) -> None:
 
 @pytest.mark.parametrize(("kind", "field"), DURATIONS)
 @pytest.mark.parametrize(
-    "value", [0, 0.0, -1, -0.5, math.nan, math.inf, -math.inf, True, "5", [], timedelta(seconds=5)]
+    "value",
+    [
+        *(0, 0.0, -1, -0.5, math.nan, math.inf, -math.inf, CENTURY + 1, True, "5", [], timedelta(seconds=5)),
+        pytest.param(10**400, id="beyond-any-float"),
+        pytest.param(10**5_000, id="unprintable"),
+    ],
 )
-def test_a_duration_is_a_finite_number_above_zero(kind: type[Any], field: str, value: object) -> None:
+def test_a_duration_is_a_number_above_zero_and_at_most_a_century(kind: type[Any], field: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{kind.__name__}\.{field} must be"):
         kind(**{field: value})
 
 
 @pytest.mark.parametrize(("kind", "field"), NUMBERS)
-@pytest.mark.parametrize("value", [0, -1, 1.0, 2.5, math.nan, math.inf, True, "5", None])
-def test_a_number_is_an_integer_above_zero(kind: type[Any], field: str, value: object) -> None:
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(0, -1, MOST + 1, 1.0, 2.5, math.nan, math.inf, True, "5", None),
+        pytest.param(10**5_000, id="unprintable"),
+        pytest.param(-(10**5_000), id="unprintable-negative"),
+    ],
+)
+def test_a_number_is_an_integer_above_zero_that_postgresql_can_hold(kind: type[Any], field: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{kind.__name__}\.{field} must be"):
         kind(**{field: value})
 
@@ -77,8 +91,9 @@ def test_only_the_age_limit_of_the_rescue_may_be_none(kind: type[Any], field: st
 
 
 @pytest.mark.parametrize(("kind", "field"), NUMBERS)
-def test_one_is_the_least_number(kind: type[Any], field: str) -> None:
-    assert getattr(kind(**{field: 1}), field) == 1
+@pytest.mark.parametrize("value", [1, MOST])
+def test_the_ends_of_a_numbers_range_are_accepted(kind: type[Any], field: str, value: int) -> None:
+    assert getattr(kind(**{field: value}), field) == value
 
 
 @pytest.mark.parametrize(
@@ -124,14 +139,32 @@ def test_ages_may_be_timedeltas_and_none_keeps_for_ever() -> None:
     assert settings.seconds() == {JobState.COMPLETED: 2 * DAY}
 
 
-@pytest.mark.parametrize("state", [state for state in JobState if state not in {"completed", "cancelled", "discarded"}])
-def test_jobs_that_have_not_ended_are_never_pruned(state: JobState) -> None:
-    with pytest.raises(ConfigurationError, match=f"jobs that are {state} have not ended"):
-        PrunerSettings(max_age={state: 5})
+@pytest.mark.parametrize(
+    "state", [*(state for state in JobState if state not in {"completed", "cancelled", "discarded"}), "bogus"]
+)
+@pytest.mark.parametrize("age", [5, None])
+def test_jobs_that_have_not_ended_are_never_pruned(state: Any, age: float | None) -> None:
+    with pytest.raises(ConfigurationError, match=f"jobs that are {state} have not ended; known: completed"):
+        PrunerSettings(max_age={state: age})
 
 
-@pytest.mark.parametrize("age", [0, -1, math.nan, math.inf, True, "5", timedelta(0), timedelta(seconds=-1)])
-def test_an_age_is_a_finite_duration_above_zero(age: Any) -> None:
+@pytest.mark.parametrize("ages", [[1], 5, "completed", None], ids=repr)
+def test_ages_are_given_by_state(ages: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^PrunerSettings\.max_age must be a dict of states, got "):
+        PrunerSettings(max_age=ages)
+
+
+def test_later_changes_to_the_ages_do_not_leak_in() -> None:
+    ages: dict[JobState, float | timedelta | None] = {JobState.COMPLETED: 5}
+    settings = PrunerSettings(max_age=ages)
+    ages[JobState.COMPLETED] = -5
+    assert settings.seconds() == {JobState.COMPLETED: 5}
+
+
+@pytest.mark.parametrize(
+    "age", [0, -1, math.nan, math.inf, True, "5", timedelta(0), timedelta(seconds=-1), timedelta.max]
+)
+def test_an_age_is_a_duration_above_zero_and_at_most_a_century(age: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"max_age\[completed\]"):
         PrunerSettings(max_age={JobState.COMPLETED: age})
 

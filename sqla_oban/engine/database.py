@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Executable, Row, text
 from sqlalchemy.exc import DBAPIError, StatementError
@@ -12,7 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 log = logging.getLogger(__name__)
 
-CLOSE_TIMEOUT = 1.0
+T = TypeVar("T")
+
+CLOSE_TIMEOUT = 0.5
+CANCELLATIONS = 3
 CONNECTION_LOST = ("08", "57P")
 """SQLSTATE classes (PostgreSQL, appendix A) of a connection that is gone: connection exceptions and shutdowns."""
 TROUBLE = (*CONNECTION_LOST, "25", "40", "42", "53", "57", "58", "XX")
@@ -39,7 +42,7 @@ class Link:
         timeout: seconds a statement may take.
     """
 
-    def __init__(self, engine: AsyncEngine, *, purpose: str, schema: str | None, timeout: float = 10.0) -> None:
+    def __init__(self, engine: AsyncEngine, *, purpose: str, schema: str | None, timeout: float) -> None:
         self._application = engine
         self._purpose = purpose
         self._schema = schema
@@ -57,19 +60,19 @@ class Link:
         Raises:
             DBAPIError, OSError, TimeoutError: it failed; whether it took effect is unknown if the link broke.
         """
-        async with asyncio.timeout(self._timeout), self._lock:
-            try:
-                connection = self._connection or await self._open()
-                result = await connection.execute(statement, parameters)
-                rows = result.all() if result.returns_rows else ()
-            except BaseException as error:
-                if is_usable_after(error):
-                    self._idle()
-                else:
-                    await self._discard()
-                raise
-            self._idle()
-            return rows
+        async with asyncio.timeout(self._timeout):
+            await self._lock.acquire()
+        try:
+            rows = await _within(self._timeout, self._run(statement, parameters))
+        except BaseException as error:
+            if not is_usable_after(error):
+                await self._discard()
+            raise
+        finally:
+            if self._connection is not None and self.on_idle is not None:
+                self.on_idle()
+            self._lock.release()
+        return rows
 
     async def drop(self) -> None:
         """Close the connection; the next statement opens another."""
@@ -83,6 +86,11 @@ class Link:
             if self._engine is not None:
                 engine, self._engine = self._engine, None
                 await engine.dispose()
+
+    async def _run(self, statement: Executable, parameters: Mapping[str, Any] | None) -> Sequence[Row[Any]]:
+        connection = self._connection or await self._open()
+        result = await connection.execute(statement, parameters)
+        return result.all() if result.returns_rows else ()
 
     async def _open(self) -> AsyncConnection:
         if self._engine is None:
@@ -102,10 +110,6 @@ class Link:
             raise
         return self._connection
 
-    def _idle(self) -> None:
-        if self.on_idle is not None:
-            self.on_idle()
-
     async def _discard(self) -> None:
         """Never raises and never hangs: the connection may be broken in any way."""
         if self._connection is None:
@@ -114,9 +118,36 @@ class Link:
         if self.on_close is not None:
             self.on_close()
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await connection.invalidate()
-                await connection.close()
+            await _within(CLOSE_TIMEOUT, _close(connection))
+
+
+async def _close(connection: AsyncConnection) -> None:
+    await connection.invalidate()
+    await connection.close()
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, if it comes in time.
+
+    In a task of its own, and cancelled until it ends: psycopg answers the first cancellation by asking the server to
+    cancel the query, and waits up to ten seconds for its word.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait([task], timeout=seconds)
+    finally:
+        in_time = task.done()
+        for _ in range(0 if in_time else CANCELLATIONS):
+            task.cancel()
+            await asyncio.wait([task], timeout=CLOSE_TIMEOUT)
+            if task.done():
+                break
+    if not in_time:
+        raise TimeoutError(f"PostgreSQL did not answer within {seconds:.1f} s")
+    return task.result()
 
 
 SESSION = text(

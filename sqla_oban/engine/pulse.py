@@ -27,7 +27,7 @@ class Pulse:
         owner = asyncio.get_running_loop()
         self._loop = asyncio.new_event_loop()
         self._loop.create_task(_end_with(owner))
-        self._thread = threading.Thread(target=self._loop.run_forever, name="sqla_oban pulse", daemon=True)
+        self._thread = threading.Thread(target=_beat, args=(self._loop,), name="sqla_oban pulse", daemon=True)
         self._thread.start()
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -43,12 +43,19 @@ class Pulse:
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_cancel_others(), loop))
         loop.call_soon_threadsafe(loop.stop)
         await asyncio.to_thread(thread.join)
+
+
+def _beat(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
         loop.close()
 
 
 async def _end_with(owner: asyncio.AbstractEventLoop) -> None:
     while not owner.is_closed():  # noqa: ASYNC110 (a loop says to nobody that it is closed)
         await asyncio.sleep(1.0)
+    await _cancel_others()
     asyncio.get_running_loop().stop()
 
 

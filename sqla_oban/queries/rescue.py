@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     ColumnElement,
     Executable,
@@ -59,30 +60,9 @@ def rescue(schema: str | None) -> Executable:
       a crash of PostgreSQL empties it, and until `grace` later live producers may still be about to register again;
     * or that has been executing for longer than `rescue_after`, if that is given.
 
-    Suspected first and locked then, by the same `attempted_at`: a job that was claimed anew in between is looked at in
-    its new version, and beside that PostgreSQL would see its old producer. Locked rows are passed over: whoever has
-    them is about to end them.
+    Locked rows are passed over: whoever has them is about to end them.
     """
-    suspects = (
-        select(JOBS.c.id, JOBS.c.attempted_at)
-        .select_from(JOBS.outerjoin(PRODUCERS, cast(PRODUCERS.c.uuid, Text) == holder()))
-        .where(in_states(JobState.EXECUTING), or_(expired(), _lost_its_row(), _too_old()))
-        .order_by(JOBS.c.attempted_at)
-        .limit(bindparam("batch", type_=BigInteger))
-        .cte("suspects")
-        .prefix_with("MATERIALIZED")
-    )
-    orphans = (
-        select(JOBS.c.id)
-        .where(
-            JOBS.c.id == suspects.c.id,
-            JOBS.c.attempted_at.is_not_distinct_from(suspects.c.attempted_at),
-            is_executing(),
-        )
-        .with_for_update(of=JOBS, skip_locked=True)
-        .cte("orphans")
-        .prefix_with("MATERIALIZED")
-    )
+    orphans = _orphans()
     exhausted = JOBS.c.attempt >= JOBS.c.max_attempts
     rescued = (
         update(JOBS)
@@ -110,6 +90,34 @@ def rescue(schema: str | None) -> Executable:
         rescued.c.queue,
         cast(rescued.c.state, Text),
         select(func.count(rung.c.rung)).scalar_subquery(),
+    )
+
+
+def _orphans() -> CTE:
+    """Suspected first and locked then, by the same `attempted_at`.
+
+    A job that was claimed anew in between is looked at in its new version, and beside that PostgreSQL would still see
+    its old producer.
+    """
+    suspects = (
+        select(JOBS.c.id, JOBS.c.attempted_at)
+        .select_from(JOBS.outerjoin(PRODUCERS, cast(PRODUCERS.c.uuid, Text) == holder()))
+        .where(in_states(JobState.EXECUTING), or_(expired(), _lost_its_row(), _too_old()))
+        .order_by(JOBS.c.attempted_at)
+        .limit(bindparam("batch", type_=BigInteger))
+        .cte("suspects")
+        .prefix_with("MATERIALIZED")
+    )
+    return (
+        select(JOBS.c.id)
+        .where(
+            JOBS.c.id == suspects.c.id,
+            JOBS.c.attempted_at.is_not_distinct_from(suspects.c.attempted_at),
+            is_executing(),
+        )
+        .with_for_update(of=JOBS, skip_locked=True)
+        .cte("orphans")
+        .prefix_with("MATERIALIZED")
     )
 
 

@@ -43,7 +43,7 @@ def wanted(kind: type[Event]) -> bool:
 
 def emit(event: Event) -> None:
     """Hand `event` to every handler attached to its kind."""
-    for handler in (*_handlers.get(type(event), ()), *_handlers.get(Event, ())):
+    for handler in dict.fromkeys((*_handlers.get(type(event), ()), *_handlers.get(Event, ()))):
         try:
             handler(event)
         except Exception:

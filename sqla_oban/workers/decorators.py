@@ -156,8 +156,7 @@ def _declare_function(function: Callable[..., Any], options: Mapping[str, Any]) 
         raise DeclarationError(f"@job takes a function, got {shown(function)}; a class takes @worker")
     if not hasattr(function, "__qualname__"):  # a partial, or an object that can be called
         raise DeclarationError(f"@job takes a function, got {shown(function)}; wrap it in one")
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise DeclarationError(f"@job takes no generator, got {shown(function)}: its body would never run")
+    _refuse_generators(function, "@job takes")
     name = _name(function, options)
     defaults = checked_options(options, f"@job {name}")
     arguments = Arguments(function, name)
@@ -170,12 +169,18 @@ def _declare_function(function: Callable[..., Any], options: Mapping[str, Any]) 
     return JobFunction(function, name, arguments, defaults)
 
 
+def _refuse_generators(function: Callable[..., Any], where: str) -> None:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise DeclarationError(f"{where} no generator, got {shown(function)}: its body would never run")
+
+
 def _declare_class(cls: type[Any], options: Mapping[str, Any]) -> type[Any]:
     if not isinstance(cls, type):
         raise DeclarationError(f"@worker takes a class, got {shown(cls)}; a function takes @job")
     process = getattr(cls, "process", None)
     if not callable(process):
         raise DeclarationError(f"@worker {cls.__qualname__} has no method process(self, job)")
+    _refuse_generators(process, "a worker's process is")
     name = _name(cls, options)
     defaults = checked_options(options, f"@worker {name}")
 

@@ -114,8 +114,10 @@ def checked_rules(options: Mapping[str, Any], target: object, where: str) -> Rul
 def _method(cls: type[Any], name: str, otherwise: object) -> Any:
     """A rule that is a method of a worker class: called on a fresh instance, as `process` is."""
     method = getattr(cls, name, None)
+    if method is None:
+        return otherwise
     if not callable(method) or inspect.iscoroutinefunction(method):
-        return otherwise if method is None else method
+        return method  # for the caller to refuse
     return lambda job: getattr(cls(), name)(job)  # noqa: PLW0108 (an instance for each call)
 
 

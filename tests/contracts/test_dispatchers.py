@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from sqla_oban.engine import dispatcher as module
 from sqla_oban.engine.dispatcher import AsyncDispatcher, DaemonPool, Dispatcher, ThreadDispatcher
 from sqla_oban.errors import DeclarationError
-from tests.support import eventually
+from tests.support import PATIENCE, eventually
 
 COLOUR: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
 
@@ -54,10 +55,10 @@ async def test_the_result_of_a_call_is_returned(kind: Kind) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("x"), KeyboardInterrupt(), SystemExit(3), asyncio.CancelledError("own")],
+    [ValueError("x"), TimeoutError("slow"), KeyboardInterrupt(), SystemExit(3), asyncio.CancelledError("own")],
     ids=lambda error: type(error).__name__,
 )
-async def test_the_exception_of_a_call_is_raised(error: BaseException, kind: Kind) -> None:
+async def test_the_exception_of_a_call_is_raised_with_its_traceback(error: BaseException, kind: Kind) -> None:
     def body() -> None:
         raise error
 
@@ -67,6 +68,12 @@ async def test_the_exception_of_a_call_is_raised(error: BaseException, kind: Kin
     except BaseException as caught:
         raised = caught
     assert raised is error
+    assert body.__name__ in [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+
+
+async def test_a_stop_iteration_ends_the_call_as_it_ends_a_coroutine(kind: Kind) -> None:
+    with pytest.raises(RuntimeError, match="coroutine raised StopIteration"):
+        await asyncio.wait_for(kind.run(lambda: next(iter(()))), PATIENCE)
 
 
 async def test_context_variables_of_the_caller_are_seen_by_the_call(kind: Kind) -> None:
@@ -234,6 +241,14 @@ async def test_a_busy_thread_ends_after_its_call_when_the_dispatcher_is_closed()
     assert await task == "done"
     await asyncio.to_thread(thread[0].join)
     assert not thread[0].is_alive()
+
+
+async def test_a_call_is_refused_when_the_dispatcher_is_closed() -> None:
+    dispatcher = ThreadDispatcher()
+    await dispatcher.run(lambda: 5)
+    dispatcher.close()
+    with pytest.raises(RuntimeError, match="the pool is closed"):
+        await asyncio.wait_for(dispatcher.run(lambda: 5), PATIENCE)
 
 
 async def test_worker_threads_do_not_keep_the_process_from_ending(threads: ThreadDispatcher) -> None:

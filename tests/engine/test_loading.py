@@ -9,7 +9,7 @@ from sqla_oban import Job, JobState
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.loading import EARLIEST, LATEST, load, moment
 from sqla_oban.queries.claim import CLAIM, Claimed, Cursor
-from tests.support import both_drivers, enqueue
+from tests.support import PATIENCE, both_drivers, enqueue
 
 HOLDER = ["node", "producer"]
 ASKED = {"of_queue": "default", "demand": 1, "holder": HOLDER, **Cursor()._asdict()}
@@ -80,7 +80,7 @@ async def test_every_moment_of_postgresql_can_be_read(written: str, read: dateti
 async def test_moments_are_read_right_whatever_the_date_style_of_the_database(german: AsyncEngine) -> None:
     noon = datetime(2026, 1, 2, 12, tzinfo=UTC)
     await enqueue(german, Job(worker="w", scheduled_at=noon, state=JobState.AVAILABLE))
-    link = Link(german, purpose="test", schema=None)
+    link = Link(german, purpose="test", schema=None, timeout=PATIENCE)
     try:
         (row,) = await link.execute(CLAIM, ASKED)
     finally:

@@ -1,6 +1,7 @@
 """What happens when PostgreSQL, or the way to it, fails."""
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sqla_oban import JobState, current_job, job
 from sqla_oban.engine.database import Link
+from sqla_oban.engine.producer import Producer
 from sqla_oban.migrations import migrate
 from sqla_oban.queries.claim import CLAIM
 from sqla_oban.settings import HeartbeatSettings, NotifierSettings, StagerSettings
@@ -164,6 +166,7 @@ async def test_a_healed_listener_is_rung_again(engine: AsyncEngine, start: Any, 
         await events.wait_for(JobFinished, id=id_)
 
 
+@both_drivers
 async def test_a_listener_that_goes_deaf_without_an_error_is_found_out(
     engine: AsyncEngine, start: Any, events: Recorder
 ) -> None:
@@ -224,6 +227,32 @@ async def test_a_claim_whose_answer_was_lost_is_handed_back_and_runs_once(
     assert sorted(released.ids) == sorted(lost)
     assert ran == Counter(ids)
     assert {one.attempt for one in await jobs(engine)} == {1}
+
+
+async def test_jobs_claimed_while_the_node_came_to_count_as_dead_do_not_start(
+    engine: AsyncEngine, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = Link.execute
+    producers: list[Producer] = []
+
+    async def pause_meanwhile(link: Link, statement: Any, parameters: Any = None) -> Any:
+        rows = await execute(link, statement, parameters)
+        if statement is CLAIM and rows and not producers:
+            producers.extend(one for one in gc.get_objects() if isinstance(one, Producer) and one.queue == "paused")
+            producers[0].pause()
+        return rows
+
+    monkeypatch.setattr(Link, "execute", pause_meanwhile)
+    await start(queues={"paused": 5})
+    (id_,) = await enqueue(engine, count.with_options(queue="paused").new())
+    await eventually(lambda: len(producers) == 1, "the claim")
+    beats = len(events.of(Beaten))
+    await events.wait_for(Beaten, count=beats + 3)
+    assert events.of(JobStarted) == []
+    producers[0].resume()
+    await events.wait_for(JobsReleased, ids=(id_,))
+    await eventually(lambda: all_completed(engine), "the job to run after all")
+    assert ran == Counter([id_])
 
 
 async def test_a_late_ack_after_a_rescue_changes_nothing(engine: AsyncEngine, start: Any, events: Recorder) -> None:

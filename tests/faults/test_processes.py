@@ -7,8 +7,18 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import Job, JobState, Peer
+from sqla_oban.queries.producers import producer_id
 from tests.shop import block_the_loop, noop, record, record_and_stay, record_both_ends, runs
 from tests.support import enqueue, eventually, jobs
+
+ORPHAN = """
+    WITH gone AS (
+      INSERT INTO oban_producers (uuid, node, queue, meta, updated_at)
+      VALUES (CAST(:holder AS uuid), 'gone', 'elsewhere', '{"ttl"\\: 1}', '2020-01-01') RETURNING uuid
+    )
+    INSERT INTO oban_jobs (worker, queue, state, attempt, attempted_at, attempted_by)
+    SELECT 'shop.noop', 'elsewhere', 'executing', 1, '2020-01-01', ARRAY['gone', uuid\\:\\:text] FROM gone
+"""
 
 
 async def all_ended(engine: AsyncEngine) -> bool:
@@ -82,7 +92,7 @@ async def test_a_job_that_outlives_every_timer_on_a_live_process_is_never_run_tw
 ) -> None:
     for _ in range(2):
         await spawn(queues={"default": 5})
-    await enqueue(engine, record_both_ends.new(6.0))  # beats hold for 1.5 s there, leases for 1 s
+    await enqueue(engine, record_both_ends.new(6.0))  # beats hold for 2.5 s there, leases for 1 s
     await eventually(lambda: all_ended(engine), "the job to end")
     assert [run.note for run in await runs(engine)] == ["begin", "end"]
     (job,) = await jobs(engine)
@@ -141,11 +151,29 @@ async def test_when_the_leader_is_killed_another_takes_over_when_its_lease_ends_
     await eventually(lambda: all_ended(engine), "the job to run")
 
 
+async def test_a_leader_whose_loop_is_blocked_goes_on_rescuing(engine: AsyncEngine, spawn: Any) -> None:
+    await spawn(queues={"default": 1})
+    await enqueue(engine, block_the_loop.new(8.0))
+
+    async def begun() -> bool:
+        return len(await runs(engine)) == 1
+
+    await eventually(begun, "the job to begin")
+    async with engine.begin() as connection:
+        await connection.execute(text(ORPHAN), {"holder": str(producer_id())})
+
+    async def rescued() -> bool:
+        blocking, orphan = await jobs(engine)
+        return (blocking.state, orphan.state) == (JobState.EXECUTING, JobState.AVAILABLE)
+
+    await eventually(rescued, "the orphan to be rescued while the loop is blocked")
+
+
 async def test_a_job_that_blocks_the_event_loop_does_not_make_its_node_look_dead(
     engine: AsyncEngine, spawn: Any
 ) -> None:
     await spawn(queues={"default": 1})
-    await enqueue(engine, block_the_loop.new(4.0))  # beats hold for 1.5 s
+    await enqueue(engine, block_the_loop.new(4.0))  # beats hold for 2.5 s
 
     async def begun() -> bool:
         return len(await runs(engine)) == 1

@@ -1,5 +1,5 @@
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from tests.support import both_drivers
 
 Sessions = async_sessionmaker[AsyncSession]
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+END_OF_THE_CALENDAR = datetime.max.replace(tzinfo=timezone(-timedelta(hours=5)))  # in UTC it has ended
 
 
 def cycle() -> dict[str, Any]:
@@ -31,7 +32,10 @@ OUT_OF_RANGE = [
     *(("meta", value) for value in (["a"], "text", 5, None)),
     *(("tags", value) for value in ("text", 5, [5], [None], None)),
     *(("schedule_in", value) for value in (-1, math.nan, math.inf, True, "60", timedelta(-1), timedelta.max)),
-    *(("scheduled_at", value) for value in (NOON.replace(tzinfo=None), "2030-01-01", 5, NOON.date())),
+    *(
+        ("scheduled_at", value)
+        for value in (NOON.replace(tzinfo=None), "2030-01-01", 5, NOON.date(), END_OF_THE_CALENDAR)
+    ),
 ]
 NOT_STORABLE = [
     *(("args", {"a": value}) for value in (math.nan, math.inf, {1}, NOON, "\x00", "\ud800", {1: 2})),
@@ -51,6 +55,12 @@ def made(**fields: Any) -> Job:
 def test_what_the_table_cannot_hold_is_refused_by_the_name_of_its_field(field: str, value: object) -> None:
     with pytest.raises(InvalidJob, match=rf"^{field} m"):
         made(**{field: value})
+
+
+@pytest.mark.parametrize("field", sorted({field for field, _ in OUT_OF_RANGE}))
+def test_what_cannot_even_be_shown_is_refused_the_same(field: str) -> None:
+    with pytest.raises(InvalidJob, match=rf"^{field} m.*, got a int that cannot be shown$"):
+        made(**{field: 10**5_000})
 
 
 @pytest.mark.parametrize(("field", "value"), NOT_STORABLE, ids=ascii)

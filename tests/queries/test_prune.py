@@ -3,7 +3,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import JobState
-from sqla_oban.queries.prune import prune
+from sqla_oban.queries.prune import prunable, prune
 from sqla_oban.states import FINAL
 from tests.queries.table import Table, ago
 
@@ -11,7 +11,9 @@ every_end = pytest.mark.parametrize("end", FINAL)
 
 
 async def pruned(table: Table, end: JobState, *, age: float = 60, batch: int = 100) -> set[int]:
-    return {row[0] for row in await table.run(prune(end), age=age, batch=batch)}
+    """As the pruner does it: first the candidates, then their deletion."""
+    ids = [row[0] for row in await table.run(prunable(end), age=age, batch=batch, kept=[])]
+    return {row[0] for row in await table.run(prune(end), ids=ids)}
 
 
 async def ended(table: Table, state: JobState, seconds: float) -> int:
@@ -55,3 +57,16 @@ async def test_a_job_whose_end_has_no_moment_or_lies_ahead_stays(end: JobState, 
     await table.add(state=f"'{end}'")
     await table.add(**{"state": f"'{end}'", f"{end}_at": "'infinity'"})
     assert await pruned(table, end) == set()
+
+
+@every_end
+async def test_kept_jobs_are_no_candidates(end: JobState, table: Table) -> None:
+    kept, other = await ended(table, end, 100), await ended(table, end, 100)
+    rows = await table.run(prunable(end), age=60, batch=100, kept=[kept])
+    assert {row[0] for row in rows} == {other}
+
+
+@every_end
+async def test_a_candidate_that_is_no_longer_at_its_end_stays(end: JobState, table: Table) -> None:
+    retried = await table.add(state="'available'")
+    assert await table.run(prune(end), ids=[retried]) == []

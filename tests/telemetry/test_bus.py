@@ -34,6 +34,19 @@ def test_a_handler_gets_the_events_of_its_kinds_and_no_others(kept: Kept) -> Non
     assert kept.events == [told[0], told[2]]
 
 
+def test_a_handler_of_events_as_such_gets_them_all(kept: Kept) -> None:
+    telemetry.attach(kept, Event)
+    told = [Beaten(node="a"), LeadershipGained(node="a"), LeadershipLost(node="b")]
+    for event in told:
+        telemetry.emit(event)
+    assert kept.events == told
+    assert bus.wanted(Beaten)
+    telemetry.detach(kept)
+    telemetry.emit(Beaten(node="a"))
+    assert kept.events == told
+    assert not bus.wanted(Beaten)
+
+
 def test_attaching_again_changes_nothing(kept: Kept) -> None:
     telemetry.attach(kept, Beaten)
     telemetry.attach(kept, Beaten, Beaten)

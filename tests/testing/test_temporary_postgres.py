@@ -14,6 +14,7 @@ import pytest
 
 from sqla_oban.errors import TemporaryPostgresError
 from sqla_oban.testing import TemporaryPostgres
+from sqla_oban.testing.temporary_postgres import find_binaries
 from tests.support import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,6 +75,20 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def hidden(tmp_path: Path) -> Path:
+    """The binaries where nobody but us may read them, as in a virtual environment in root's home."""
+    found = find_binaries()
+    package = found.parents[1]
+    libraries = package.with_name(f"{package.name}.libs")
+    copy = tmp_path / package.name / found.parent.name
+    shutil.copytree(found.parent, copy, symlinks=True)
+    if libraries.is_dir():
+        shutil.copytree(libraries, tmp_path / libraries.name, symlinks=True)
+    tmp_path.chmod(0o700)
+    return copy / found.name
 
 
 @contextlib.contextmanager
@@ -170,7 +185,7 @@ def test_settings_are_passed_on_and_durability_is_a_choice(server: TemporaryPost
 
 @pytest.mark.parametrize(("crash", "left"), [(False, 1), (True, 0)], ids=["restart", "crash"])
 def test_a_restart_keeps_the_data_and_a_crash_empties_unlogged_tables(crash: bool, left: int) -> None:
-    with TemporaryPostgres(settings={"synchronous_commit": "on"}) as server:
+    with TemporaryPostgres() as server:
         before = pid_of(server)
         with connected(server) as connection:
             connection.execute("CREATE TABLE logged AS SELECT 1")
@@ -204,6 +219,15 @@ def test_a_server_of_root_runs_as_somebody_else(server: TemporaryPostgres) -> No
 
 
 @needs_root
+def test_a_server_of_root_whose_binaries_nobody_else_may_read_can_be_started_again(hidden: Path) -> None:
+    server = TemporaryPostgres(binaries=hidden)
+    for _ in range(2):
+        with server:
+            assert ask(server, "SELECT 5") == 5
+        assert not server.directory.exists()
+
+
+@needs_root
 @pytest.mark.skipif(
     python_for_all() is None or not open_to_all(ROOT) or not open_to_all(Path(psycopg.__file__).parent),
     reason="another user cannot reach this interpreter or its packages",
@@ -234,6 +258,11 @@ def test_without_any_binaries_the_message_says_what_to_install(monkeypatch: pyte
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(TemporaryPostgresError, match="pip install 'sqla-oban"):
         TemporaryPostgres()
+
+
+def test_a_directory_without_binaries_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(TemporaryPostgresError, match=f"there is no initdb in {tmp_path}"):
+        TemporaryPostgres(binaries=tmp_path)
 
 
 def test_elsewhere_than_on_posix_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from typing import Any, assert_type
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
+import sqla_oban
 from sqla_oban import Cancel, Job, JobState, QueueConfig, Snooze, SqlaOban, current_job, job, worker
 
 
@@ -27,21 +28,32 @@ def shrink(path: str, /, width: int = 80) -> bytes:
     return path.encode()[:width]
 
 
-class TranscodeWorker:
+@worker(queue="media", name="media.Transcode")
+class Transcode:
     async def process(self, job: Job) -> object:
         return job.args["path"]
 
     def backoff(self, job: Job) -> float:
         return 2.0**job.attempt
 
+    def again(self, job: Job) -> Job:
+        return self.new(job.args, priority=job.priority)
 
-class IndexWorker:
+
+@sqla_oban.worker
+class Index:
     def process(self, job: Job) -> None: ...
 
 
-# Not as decorators: mypy takes a decorated class for the class itself and would not see `new`.
-Transcode = worker(queue="media", name="media.Transcode")(TranscodeWorker)
-Index = worker(IndexWorker)
+class Reindex(Index):
+    """Has the `new` of its base, which makes jobs of that."""
+
+
+class ExportWorker:
+    def process(self, job: Job) -> None: ...
+
+
+Export = worker(queue="slow")(ExportWorker)
 
 
 def make_jobs() -> list[Job]:
@@ -56,7 +68,11 @@ def make_jobs() -> list[Job]:
         shrink.new("a.png", width=20),
         Transcode.new({"path": "a.mp4"}, schedule_in=60, queue="slow"),
         Transcode.new(),
-        Index.new({}),
+        Transcode.new({}, priority=1, max_attempts=5, tags=["film"], meta={"team": "media"}),
+        Transcode.new({}, schedule_in=timedelta(hours=1)),
+        Index.new({}, scheduled_at=datetime.now(UTC)),
+        Reindex.new(),
+        Export.new({"to": "s3"}, schedule_in=60),
         Job(worker="app.mail.send", args={"user_id": 1}, queue="mailers"),
     ]
 
@@ -64,7 +80,9 @@ def make_jobs() -> list[Job]:
 async def call_plainly() -> None:
     assert_type(await bare(1, lang="de"), str)
     assert_type(shrink("a.png"), bytes)
-    assert_type(Transcode(), TranscodeWorker)
+    assert_type(Transcode(), Transcode)
+    assert_type(Export(), ExportWorker)
+    assert_type(Transcode().again(Job(worker="w")), Job)
 
 
 async def enqueue(session: AsyncSession, sync_session: Session) -> None:

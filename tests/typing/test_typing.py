@@ -12,9 +12,12 @@ RIGHT, WRONG = HERE / "api.py", HERE / "wrong_uses.py"
 
 @pytest.fixture(scope="module")
 def reported() -> dict[str, dict[int, str]]:
-    """What mypy reports of both files, by file and line, under the project's own settings."""
+    """What mypy reports of both files, by file and line, under the project's own settings: with the plugin."""
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--no-pretty", "--cache-dir=.mypy_cache/typing", RIGHT, WRONG],
+        [
+            *(sys.executable, "-m", "mypy", "--strict", "--no-pretty"),
+            *("--config-file=pyproject.toml", "--cache-dir=.mypy_cache/typing", RIGHT, WRONG),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -1,9 +1,11 @@
 """Wrong uses of the public surface: mypy must report each line that says so, and no other."""
 
+from typing import assert_type
+
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import Cancel, Job, QueueConfig, Snooze, SqlaOban, current_job, job, worker
-from tests.typing.api import Transcode, send, shrink
+from tests.typing.api import Export, Index, Transcode, send, shrink
 
 
 def arguments_of_a_call_and_of_new_are_those_of_the_function() -> None:
@@ -22,9 +24,20 @@ def options_are_checked_by_name_and_type() -> None:
     send.with_options(schedule_in="60")  # wrong: it takes seconds or a timedelta
     send.with_options(scheduled_at="2030-01-01")  # wrong: it takes a datetime
     send.with_options(backoff=lambda one: 5.0)  # wrong: an option of the declaration
+
+
+def options_and_arguments_of_a_classs_jobs_are_checked() -> None:
     Transcode.new({"path": "a.mp4"}, prioritty=1)  # wrong: no such option
+    Transcode.new({"path": "a.mp4"}, priority="high")  # wrong: it takes an int
+    Transcode.new({"path": "a.mp4"}, schedule_in="60")  # wrong: it takes seconds or a timedelta
+    Transcode.new({"path": "a.mp4"}, backoff=5.0)  # wrong: an option of the declaration
     Transcode.new([1])  # wrong: it takes a mapping
     Transcode.new(path="a.mp4")  # wrong: arguments are one object
+    Transcode.new(args={})  # wrong: positional only
+    Transcode().new([1])  # wrong: it takes a mapping
+    Index.new({}, queue=5)  # wrong: it takes a str
+    Export.new({}, prioritty=1)  # wrong: no such option
+    assert_type(Index.new(), Index)  # wrong: it makes a job
 
 
 def declarations_are_checked() -> None:

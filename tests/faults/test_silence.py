@@ -1,0 +1,91 @@
+"""Connections that die without a word."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from sqla_oban import JobState, SqlaOban
+from sqla_oban.migrations import migrate
+from sqla_oban.settings import HeartbeatSettings
+from sqla_oban.telemetry.events import Beaten, JobFinished, LivenessLost, RunnerStopped
+from sqla_oban.testing import TemporaryPostgres
+from tests.faults.proxy import Proxy
+from tests.shop import gate, noop, pass_gate
+from tests.support import Recorder, enqueue, eventually, jobs
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[TemporaryPostgres]:
+    with TemporaryPostgres() as server:
+        yield server
+
+
+@pytest.fixture
+async def proxy(own_server: TemporaryPostgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Proxy]:
+    directory = Path("/tmp") / tmp_path_factory.mktemp("p").name
+    directory.mkdir(exist_ok=True)
+    async with Proxy(own_server.directory, directory).open() as open_proxy:
+        yield open_proxy
+    (directory / ".s.PGSQL.5432").unlink(missing_ok=True)
+    directory.rmdir()
+
+
+@pytest.fixture
+async def by_proxy(own_server: TemporaryPostgres, proxy: Proxy, driver: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(proxy.url(own_server.url(driver)))
+    async with engine.begin() as connection:
+        await connection.run_sync(migrate)
+        await connection.execute(text("TRUNCATE oban_jobs, oban_peers, oban_producers RESTART IDENTITY"))
+    yield engine
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"], indirect=True)
+async def test_one_silent_connection_of_the_pulse_costs_no_job(
+    by_proxy: AsyncEngine, proxy: Proxy, start: Any, events: Recorder
+) -> None:
+    await start(engine=by_proxy, queues={"default": 2}, heartbeat=HeartbeatSettings(interval=0.5, ttl=6, margin=1))
+    with gate("long") as long:
+        (id_,) = await enqueue(by_proxy, pass_gate.new("long"))
+        await eventually(lambda: long.entered == [id_], "the job to run")
+        beats = len(events.of(Beaten))
+        assert proxy.silence("pulse") == 1
+        await events.wait_for(Beaten, count=beats + 5)
+    await events.wait_for(JobFinished, id=id_, state=JobState.COMPLETED)
+    assert events.of(LivenessLost) == []
+    assert long.cancelled == []
+
+
+@pytest.mark.parametrize("purpose", ["claim", "ack"])
+async def test_a_silent_connection_is_replaced_and_nothing_runs_twice(
+    by_proxy: AsyncEngine, proxy: Proxy, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch, purpose: str
+) -> None:
+    monkeypatch.setattr("sqla_oban.node.STATEMENT_TIMEOUT", 1.0)
+    await start(engine=by_proxy, queues={"default": 2})
+    (first,) = await enqueue(by_proxy, noop.new())
+    await events.wait_for(JobFinished, id=first)
+    assert proxy.silence(purpose) == 1
+    await enqueue(by_proxy, *(noop.new() for _ in range(5)))
+
+    async def all_completed() -> bool:
+        return {job.state for job in await jobs(by_proxy)} == {JobState.COMPLETED}
+
+    await eventually(all_completed, "all jobs to complete")
+    assert len(events.of(JobFinished)) == 6
+
+
+async def test_a_runner_whose_connections_are_all_silent_stops_all_the_same(
+    by_proxy: AsyncEngine, proxy: Proxy, events: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sqla_oban.node.STATEMENT_TIMEOUT", 1.0)
+    queues = dict.fromkeys("abcd", 1)
+    oban = SqlaOban(by_proxy, queues=queues, heartbeat=HeartbeatSettings(interval=0.2, ttl=3, margin=1))
+    await oban.start()
+    await eventually(lambda: oban.is_leader, "it to lead")
+    assert sum(proxy.silence(purpose) for purpose in ("pulse", "claim", "ack")) == 3
+    await oban.stop()
+    assert len(events.of(RunnerStopped)) == 1
