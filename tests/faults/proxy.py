@@ -18,16 +18,18 @@ class Proxy:
         self._server = server
         self._silent: set[asyncio.StreamWriter] = set()
         self._purposes: dict[asyncio.StreamWriter, bytes] = {}
+        self._connections: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator["Proxy"]:
-        listening = await asyncio.start_unix_server(self._pass_on, self.directory / SOCKET)
+        listening = await asyncio.start_unix_server(self._accept, self.directory / SOCKET)
         try:
             yield self
         finally:
             listening.close()
-            for writer in list(self._purposes):
-                writer.close()
+            for connection in self._connections:
+                connection.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
 
     def url(self, server_url: URL) -> URL:
         """The same server, by this way."""
@@ -40,6 +42,11 @@ class Proxy:
         self._silent |= found
         return len(found)
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._pass_on(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._purposes[writer] = b""
         to_reader, to_writer = await asyncio.open_unix_connection(self._server / SOCKET)
@@ -47,12 +54,17 @@ class Proxy:
             asyncio.create_task(self._pump(reader, to_writer, writer)),
             asyncio.create_task(self._pump(to_reader, writer, writer)),
         ]
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        self._purposes.pop(writer, None)
-        for way in ways:
-            way.cancel()
-        to_writer.close()
-        writer.close()
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._purposes.pop(writer, None)
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            for end in (to_writer, writer):
+                end.close()
+                with contextlib.suppress(ConnectionError):
+                    await end.wait_closed()
 
     async def _pump(self, reader: asyncio.StreamReader, to: asyncio.StreamWriter, client: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):

@@ -15,7 +15,7 @@ from sqla_oban.telemetry.events import Beaten, JobFinished, LivenessLost, Runner
 from sqla_oban.testing import TemporaryPostgres
 from tests.faults.proxy import Proxy
 from tests.shop import gate, noop, pass_gate
-from tests.support import Recorder, enqueue, eventually, jobs
+from tests.support import Recorder, both_drivers, enqueue, eventually, jobs
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,11 @@ async def by_proxy(own_server: TemporaryPostgres, proxy: Proxy, driver: str) -> 
     await engine.dispose()
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"], indirect=True)
+async def all_completed(engine: AsyncEngine) -> bool:
+    return {job.state for job in await jobs(engine)} == {JobState.COMPLETED}
+
+
+@both_drivers
 async def test_one_silent_connection_of_the_pulse_costs_no_job(
     by_proxy: AsyncEngine, proxy: Proxy, start: Any, events: Recorder
 ) -> None:
@@ -70,11 +74,7 @@ async def test_a_silent_connection_is_replaced_and_nothing_runs_twice(
     await events.wait_for(JobFinished, id=first)
     assert proxy.silence(purpose) == 1
     await enqueue(by_proxy, *(noop.new() for _ in range(5)))
-
-    async def all_completed() -> bool:
-        return {job.state for job in await jobs(by_proxy)} == {JobState.COMPLETED}
-
-    await eventually(all_completed, "all jobs to complete")
+    await eventually(lambda: all_completed(by_proxy), "all jobs to complete")
     assert len(events.of(JobFinished)) == 6
 
 
@@ -85,7 +85,8 @@ async def test_a_runner_whose_connections_are_all_silent_stops_all_the_same(
     queues = dict.fromkeys("abcd", 1)
     oban = SqlaOban(by_proxy, queues=queues, heartbeat=HeartbeatSettings(interval=0.2, ttl=3, margin=1))
     await oban.start()
-    await eventually(lambda: oban.is_leader, "it to lead")
+    await enqueue(by_proxy, noop.with_options(queue="a").new())
+    await eventually(lambda: all_completed(by_proxy), "a job to go all the way, by all connections")
     assert sum(proxy.silence(purpose) for purpose in ("pulse", "claim", "ack")) == 3
     await oban.stop()
     assert len(events.of(RunnerStopped)) == 1
