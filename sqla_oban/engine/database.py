@@ -145,6 +145,8 @@ async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
             await asyncio.wait([task], timeout=CLOSE_TIMEOUT)
             if task.done():
                 break
+        if task.done() and not task.cancelled():
+            task.exception()  # looked at, or asyncio complains that nobody did
     if not in_time:
         raise TimeoutError(f"PostgreSQL did not answer within {seconds:.1f} s")
     return task.result()

@@ -233,3 +233,16 @@ async def test_two_phase_transactions_work_with_the_wake_up_silenced(engine: Asy
         sync_engine.dispose()
         await sleeper.invalidate()
     assert await stored(engine) == (1, 1)
+
+
+async def test_a_role_with_the_documented_grants_can_enqueue(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        await connection.execute(text("CREATE ROLE enqueuer"))
+        await connection.execute(text("GRANT INSERT, SELECT ON oban_jobs TO enqueuer"))
+        await connection.execute(text("GRANT SELECT ON oban_producers TO enqueuer"))
+        await connection.execute(text("SET ROLE enqueuer"))
+        async with AsyncSession(connection) as session:
+            session.add(new := noop.new())
+            await session.flush()
+            assert new.id is not None
+        await connection.rollback()

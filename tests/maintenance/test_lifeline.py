@@ -1,13 +1,15 @@
 """Who is rescued, and who is not."""
 
+import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import JobState
 from sqla_oban.queries.producers import producer_id
+from sqla_oban.queries.rescue import rescue
 from sqla_oban.settings import LifelineSettings
 from sqla_oban.telemetry.events import Beaten, JobFinished, JobRescued
 from tests.shop import gate, noop, pass_gate
@@ -137,3 +139,44 @@ async def test_a_rescued_job_wakes_a_sleeping_producer(engine: AsyncEngine, star
     await execute(engine, EXECUTING, holder=holder, age=60, attempt=1)
     await execute(engine, PRODUCER, holder=holder, meta='{"ttl": 5}', silent=6)
     await events.wait_for(JobFinished, count=2)
+
+
+async def test_a_job_claimed_anew_while_it_is_being_looked_at_is_left_alone(engine: AsyncEngine) -> None:
+    """The look is held up, by a lock in its scan, between its snapshot and its row lock."""
+    dead, alive = str(producer_id()), str(producer_id())
+    await execute(engine, PRODUCER, holder=dead, meta='{"ttl": 5}', silent=6)
+    await execute(engine, PRODUCER, holder=alive, meta='{"ttl": 600}', silent=0)
+    await execute(engine, EXECUTING, holder=dead, age=60, attempt=1)
+
+    def hold_up(_: object, __: object, sql: str, parameters: Any, *___: object) -> tuple[str, Any]:
+        held = "WHERE (SELECT pg_advisory_lock_shared(42) WHERE oban_jobs.id > 0) IS NOT NULL AND oban_jobs.state"
+        return sql.replace("WHERE oban_jobs.state", held, 1) if "suspects" in sql else sql, parameters
+
+    event.listen(engine.sync_engine, "before_cursor_execute", hold_up, retval=True)
+    asked = {"batch": 10, "grace": 30.0, "rescue_after": None}
+    async with engine.connect() as gate:
+        await gate.execute(text("SELECT pg_advisory_lock(42)"))
+
+        async def look() -> list[Any]:
+            async with engine.begin() as connection:
+                return list((await connection.execute(rescue(None), asked)).all())
+
+        looking = asyncio.create_task(look())
+
+        async def is_held_up() -> bool:
+            waiting = await gate.scalar(
+                text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            )
+            return waiting == 1
+
+        await eventually(is_held_up, "the look to be held up")
+        await execute(
+            engine,
+            "UPDATE oban_jobs SET attempt = 2, attempted_at = timezone('UTC', clock_timestamp()), "
+            "attempted_by = ARRAY['alive', CAST(:holder AS text)]",
+            holder=alive,
+        )
+        await gate.execute(text("SELECT pg_advisory_unlock(42)"))
+        assert await looking == []
+    (job,) = await jobs(engine)
+    assert (job.state, job.attempted_by[0]) == (JobState.EXECUTING, "alive")
