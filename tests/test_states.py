@@ -43,7 +43,7 @@ def acknowledging(state: JobState) -> Callable[[Table], Awaitable[object]]:
 
 async def pruning(table: Table) -> None:
     for state in FINAL:
-        await table.run(prune(state), age=1.0, batch=100)
+        await table.run(prune(state), ids=list(await table.states()))  # all there are: it takes its own
 
 
 VERBS: dict[str, Callable[[Table], Awaitable[object]]] = {
