@@ -2,11 +2,11 @@
 
 
 def quoted(name: str) -> str:
-    '''`name` as a quoted identifier.
+    """`name` as a quoted identifier.
 
     Done here, because a dialect doubles the percent signs for its driver besides, and `text()` does so once more.
 
-    >>> print(quoted('new "jobs"'))
-    "new ""jobs\"""
-    '''
+    >>> print(quoted('my "jobs" here'))
+    "my ""jobs"" here"
+    """
     return '"' + name.replace('"', '""') + '"'
