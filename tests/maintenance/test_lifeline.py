@@ -167,7 +167,7 @@ async def test_a_job_claimed_anew_while_it_is_being_looked_at_is_left_alone(engi
             waiting = await gate.scalar(
                 text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
             )
-            return waiting == 1
+            return bool(waiting)
 
         await eventually(is_held_up, "the look to be held up")
         await execute(
