@@ -60,15 +60,6 @@ TRANSITIONS: Final = (
 )
 
 
-def targets(verb: str, source: JobState | None) -> frozenset[JobState | None]:
-    """The states that `verb` may lead to from `source`; empty when there is no such move.
-
-    >>> sorted(targets("rescue", JobState.EXECUTING))
-    [<JobState.AVAILABLE: 'available'>, <JobState.DISCARDED: 'discarded'>]
-    """
-    return frozenset(move.target for move in TRANSITIONS if (move.verb, move.source) == (verb, source))
-
-
 def diagram() -> str:
     """The transition table as a Mermaid state diagram."""
     moves = (f"    {move.source or '[*]'} --> {move.target or '[*]'}: {move.verb}" for move in TRANSITIONS)

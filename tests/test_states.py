@@ -13,7 +13,7 @@ from sqla_oban.queries.prune import prune
 from sqla_oban.queries.release import release
 from sqla_oban.queries.rescue import rescue
 from sqla_oban.queries.stage import stage
-from sqla_oban.states import FINAL, TRANSITIONS, WAITING, Transition, diagram, targets
+from sqla_oban.states import FINAL, TRANSITIONS, WAITING, Transition, diagram
 from tests.queries.table import Table
 from tests.support import enqueue, jobs
 
@@ -120,9 +120,9 @@ def test_the_diagram_has_no_other_lines() -> None:
     assert all(re.fullmatch(r" {4}(\w+|\[\*\]) --> (\w+|\[\*\]): \w+", line) for line in lines)
 
 
-def test_the_targets_of_a_move_that_does_not_exist_are_none_at_all() -> None:
-    assert targets("claim", JobState.AVAILABLE) == {JobState.EXECUTING, JobState.DISCARDED}
-    assert targets("claim", JobState.COMPLETED) == frozenset()
+def test_a_claim_takes_what_is_available_and_nothing_else() -> None:
+    available = JobState.AVAILABLE
+    assert moves("claim") == {(available, JobState.EXECUTING), (available, JobState.DISCARDED)}
 
 
 async def test_the_states_are_those_of_the_database(table: Table) -> None:

@@ -93,7 +93,7 @@ class Acker(Service):
         try:
             return await self._write(batch)
         except Exception as error:
-            if not (is_bad_data(error) or concerns_a_row(error)):
+            if not concerns_a_row(error):
                 raise
         return [ack for one in batch for ack in await self._write_alone(one)]
 
@@ -114,7 +114,7 @@ class Acker(Service):
         try:
             await self._write([Ack(ack.id, ack.attempted_at, JobState.DISCARDED, error=reason)])
         except Exception as error:
-            if not (is_bad_data(error) or concerns_a_row(error)):
+            if not concerns_a_row(error):
                 raise
             return [ack]
         telemetry.emit(AckReplaced(node=self.node, id=ack.id, error=reason))

@@ -2,15 +2,12 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Executable, Row, text
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -168,8 +165,8 @@ def is_bad_data(error: Exception) -> bool:
 
 
 def concerns_a_row(error: Exception) -> bool:
-    """Whether a statement may have failed because of one of its rows: a lock on it, or a trigger of the user's."""
-    return is_usable_after(error) and not (_sqlstate(error) or "").startswith(TROUBLE)
+    """Whether a statement may have failed because of one of its rows: its values, a lock, a trigger of the user's."""
+    return is_bad_data(error) or (is_usable_after(error) and not (_sqlstate(error) or "").startswith(TROUBLE))
 
 
 def is_usable_after(error: BaseException) -> bool:

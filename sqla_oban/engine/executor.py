@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -26,8 +25,6 @@ from sqla_oban.workers.context import RUNNING, RunningJob
 from sqla_oban.workers.definition import Definition
 from sqla_oban.workers.options import ExecutorKind
 from sqla_oban.workers.registry import Registry
-
-log = logging.getLogger(__name__)
 
 MAX_ERROR = 50_000
 """Characters of a traceback that are kept, half from each end: errors accumulate in the row with every attempt."""

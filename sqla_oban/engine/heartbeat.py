@@ -9,32 +9,15 @@ from before it sent the last proof, stops them itself first: a job does not run 
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
-from uuid import UUID
 
 from sqla_oban import telemetry
 from sqla_oban.engine.clock import now
 from sqla_oban.engine.database import Link
+from sqla_oban.engine.producer import Producer
 from sqla_oban.engine.service import Service
 from sqla_oban.queries.producers import BEAT
 from sqla_oban.settings import HeartbeatSettings
 from sqla_oban.telemetry.events import Beaten, LivenessLost
-
-
-class Alive(Protocol):
-    """What has to be proven alive."""
-
-    @property
-    def uuid(self) -> UUID:
-        """Identifies the producer."""
-
-    @property
-    def queue(self) -> str:
-        """What it serves."""
-
-    @property
-    def limit(self) -> int:
-        """How many jobs it runs at the same time."""
 
 
 class Heartbeat(Service):
@@ -48,7 +31,7 @@ class Heartbeat(Service):
     def __init__(
         self,
         link: Link,
-        producers: Sequence[Alive],
+        producers: Sequence[Producer],
         *,
         name: str,
         node: str,

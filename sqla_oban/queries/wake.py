@@ -46,7 +46,3 @@ WRITERS = text(
 """The transactions that hold a writer's lock on `table`; of those `among`, if given."""
 NOTIFY = select(func.pg_notify(cast(bindparam("channel"), Text), cast(bindparam("payload"), Text)))
 """Sends `payload` to `channel`."""
-LOCATE = text(
-    "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(:table)"
-).bindparams(bindparam("table", type_=Text))
-"""The schema of `table`, which is part of the channels' names."""

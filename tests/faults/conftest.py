@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.shop import make_runs
@@ -61,3 +62,37 @@ async def spawn(engine: AsyncEngine) -> AsyncIterator[Any]:
     for node in nodes:
         with contextlib.suppress(ProcessLookupError):
             await node.kill()
+
+
+REFUSE = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      IF NEW.meta ? 'refused' AND NEW.state = 'completed' AND EXISTS (SELECT FROM refusals) THEN
+        RAISE EXCEPTION 'refused by a test' USING ERRCODE = (SELECT code FROM refusals);
+      END IF;
+      RETURN NEW;
+    END $$
+"""
+
+
+@pytest.fixture
+async def refusals(engine: AsyncEngine) -> AsyncIterator[Any]:
+    """Has a trigger refuse the completion of jobs whose meta says `refused`, with a SQLSTATE, until told otherwise."""
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE refusals (code text)"))
+        await connection.execute(text(REFUSE))
+        await connection.execute(
+            text("CREATE TRIGGER refuse BEFORE UPDATE ON oban_jobs FOR EACH ROW EXECUTE FUNCTION refuse()")
+        )
+
+    async def refuse_with(code: str | None) -> None:
+        async with engine.begin() as connection:
+            await connection.execute(text("DELETE FROM refusals"))
+            if code is not None:
+                await connection.execute(text("INSERT INTO refusals VALUES (:code)"), {"code": code})
+
+    yield refuse_with
+    async with engine.begin() as connection:
+        await connection.execute(text("DROP TRIGGER refuse ON oban_jobs"))
+        await connection.execute(text("DROP FUNCTION refuse"))
+        await connection.execute(text("DROP TABLE refusals"))

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -35,22 +35,15 @@ from tests.support import Recorder, both_drivers, enqueue, eventually, jobs
 
 BY_WAKE_UP_ONLY = StagerSettings(interval=600, deaf_interval=600)
 NOT_A_NOTIFY = text("SELECT CAST(:channel AS text), CAST(:payload AS text)")
-REFUSE = """
-    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-      IF NEW.args ? 'refused' AND NEW.state = 'completed' AND EXISTS (SELECT FROM refusals) THEN
-        RAISE EXCEPTION 'refused by a test' USING ERRCODE = (SELECT code FROM refusals);
-      END IF;
-      RETURN NEW;
-    END $$
-"""
-
 ran: Counter[int] = Counter()
 
 
 @job(name="faults.count")
-async def count(**_: Any) -> None:
+async def count() -> None:
     ran[current_job().id] += 1
+
+
+refused = count.with_options(meta={"refused": True})
 
 
 @pytest.fixture(autouse=True)
@@ -63,29 +56,6 @@ def own_server() -> Iterator[TemporaryPostgres]:
     """A durable server that only these tests use, because they restart it."""
     with TemporaryPostgres(durable=True) as server:
         yield server
-
-
-@pytest.fixture
-async def refusals(engine: AsyncEngine) -> AsyncIterator[Any]:
-    """Has the table refuse outcomes, with a SQLSTATE, until told otherwise."""
-    async with engine.begin() as connection:
-        await connection.execute(text("CREATE TABLE refusals (code text)"))
-        await connection.execute(text(REFUSE))
-        await connection.execute(
-            text("CREATE TRIGGER refuse BEFORE UPDATE ON oban_jobs FOR EACH ROW EXECUTE FUNCTION refuse()")
-        )
-
-    async def refuse_with(code: str | None) -> None:
-        async with engine.begin() as connection:
-            await connection.execute(text("DELETE FROM refusals"))
-            if code is not None:
-                await connection.execute(text("INSERT INTO refusals VALUES (:code)"), {"code": code})
-
-    yield refuse_with
-    async with engine.begin() as connection:
-        await connection.execute(text("DROP TRIGGER refuse ON oban_jobs"))
-        await connection.execute(text("DROP FUNCTION refuse"))
-        await connection.execute(text("DROP TABLE refusals"))
 
 
 async def terminate(engine: AsyncEngine, purpose: str) -> int:
@@ -297,7 +267,7 @@ async def test_outcomes_that_the_database_refuses_for_now_are_kept_and_written_l
 ) -> None:
     await refusals("53200")  # out of memory
     await start(queues={"default": 5})
-    ids = await enqueue(engine, count.new(refused=True), count.new(refused=True))
+    ids = await enqueue(engine, refused.new(), refused.new())
     await events.wait_for(AcksDelayed, count=3)
     assert ran == Counter(ids)
     await events.wait_for(Beaten, count=10)  # many lives of a beat: nobody may rescue a job that waits for its ack
@@ -311,7 +281,7 @@ async def test_an_outcome_that_cannot_be_stored_harms_no_other_and_does_not_run_
 ) -> None:
     await refusals("23514")  # a check of the user's own
     await start(queues={"default": 20})
-    poison, *rest = await enqueue(engine, count.new(refused=True), *(count.new() for _ in range(10)))
+    poison, *rest = await enqueue(engine, refused.new(), *(count.new() for _ in range(10)))
     await events.wait_for(AckReplaced, id=poison)
 
     async def settled() -> bool:

@@ -1,6 +1,5 @@
 """Rows that somebody holds, refuses or refers to: each is in nobody's way but its own."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,31 +12,8 @@ from sqla_oban.telemetry.events import AcksDelayed, JobFinished, JobsPruned
 from tests.shop import gate, noop, pass_gate
 from tests.support import Recorder, both_drivers, enqueue, eventually, fast_settings, jobs
 
-REFUSE = """
-    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-      IF NEW.meta ? 'refused' AND NEW.state = 'completed' AND EXISTS (SELECT FROM refusals) THEN
-        RAISE EXCEPTION 'not now';
-      END IF;
-      RETURN NEW;
-    END $$
-"""
-
-
-@pytest.fixture
-async def refusals(engine: AsyncEngine) -> AsyncIterator[None]:
-    """A trigger of the user's that refuses the outcome of marked jobs while the table `refusals` holds a row."""
-    async with engine.begin() as connection:
-        await connection.execute(text("CREATE TABLE refusals AS SELECT 1"))
-        await connection.execute(text(REFUSE))
-        await connection.execute(
-            text("CREATE TRIGGER refuse BEFORE UPDATE ON oban_jobs FOR EACH ROW EXECUTE FUNCTION refuse()")
-        )
-    yield
-    async with engine.begin() as connection:
-        await connection.execute(text("DROP TRIGGER refuse ON oban_jobs"))
-        await connection.execute(text("DROP FUNCTION refuse"))
-        await connection.execute(text("DROP TABLE refusals"))
+RAISED = "P0001"
+"""What a plain RAISE EXCEPTION has as its SQLSTATE."""
 
 
 async def states(engine: AsyncEngine) -> list[JobState]:
@@ -69,26 +45,26 @@ async def test_a_locked_row_holds_up_neither_other_outcomes_nor_staging(
 
 
 async def test_a_trigger_that_refuses_one_outcome_holds_up_no_other(
-    engine: AsyncEngine, start: Any, events: Recorder, refusals: None
+    engine: AsyncEngine, start: Any, events: Recorder, refusals: Any
 ) -> None:
+    await refusals(RAISED)
     await start(queues={"default": 30})
     await enqueue(engine, noop.with_options(meta={"refused": 1}).new(), *(noop.new() for _ in range(20)))
     expected = [JobState.EXECUTING] + [JobState.COMPLETED] * 20
     await eventually(lambda: are(engine, expected), "the others to be written")
-    async with engine.begin() as connection:
-        await connection.execute(text("DELETE FROM refusals"))
+    await refusals(None)
     await eventually(lambda: are(engine, [JobState.COMPLETED] * 21), "the last to be written")
     assert len(events.of(JobFinished)) == 21
 
 
 async def test_stopping_waits_a_little_for_an_outcome_that_is_refused(
-    engine: AsyncEngine, events: Recorder, refusals: None
+    engine: AsyncEngine, events: Recorder, refusals: Any
 ) -> None:
+    await refusals(RAISED)
     async with SqlaOban(engine, queues={"default": 5}, **fast_settings()):
         await enqueue(engine, noop.with_options(meta={"refused": 1}).new())
         await events.wait_for(AcksDelayed)
-        async with engine.begin() as connection:
-            await connection.execute(text("DELETE FROM refusals"))
+        await refusals(None)
     assert await states(engine) == [JobState.COMPLETED]
 
 

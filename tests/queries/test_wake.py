@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sqla_oban.queries.wake import LOCATE, NOTIFY, WRITERS, drop, hold
+from sqla_oban.queries.wake import NOTIFY, WRITERS, drop, hold
 from tests.queries.table import Table, ago
 from tests.support import eventually
 
@@ -90,11 +90,6 @@ async def test_ones_own_transaction_is_not_listed(engine: AsyncEngine) -> None:
         await connection.execute(text("INSERT INTO oban_jobs (worker) VALUES ('w')"))
         rows = await connection.execute(WRITERS, {"table": "oban_jobs", "among": None})
         assert rows.all() == []
-
-
-async def test_the_schema_of_the_tables_is_found(table: Table) -> None:
-    assert [row[0] for row in await table.run(LOCATE, table="oban_jobs")] == ["public"]
-    assert await table.run(LOCATE, table="no_such_table") == []
 
 
 async def test_a_payload_is_sent_as_it_is(table: Table) -> None:
