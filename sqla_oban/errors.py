@@ -9,6 +9,12 @@
     ├── InvalidArguments (TypeError)      a worker's arguments do not fit its signature
     ├── UnserialisableValue (TypeError)   a value that does not survive JSON and PostgreSQL
     ├── SchemaMismatch (RuntimeError)     the database is behind or ahead of this library
+    ├── InvalidSelection (ValueError)     a selection of jobs that names none, or all of them
+    ├── JobNotFound (LookupError)         no job has that id
+    ├── JobIsExecuting (RuntimeError)     what was asked cannot be done to a job that is running
+    ├── InvalidSchedule (ValueError)      a cron expression or its time zone cannot be understood
+    ├── UnknownCron (LookupError)         no entry of the crontab has that name
+    ├── NotRunning (RuntimeError)         what was asked needs a runner that was started
     ├── UnknownWorker (LookupError)       a job names a worker that this process does not know
     ├── JobTimeout (TimeoutError)         a job ran for longer than its worker allows
     ├── NoCurrentJob (LookupError)        `current_job()` outside of a running job
@@ -87,6 +93,30 @@ class SchemaMismatch(ObanError, RuntimeError):
 
 class UnknownWorker(ObanError, LookupError):
     """A job names a worker that no imported module of this process declares."""
+
+
+class InvalidSelection(ObanError, ValueError):
+    """A selection of jobs is empty of meaning: it names no jobs, or all of them."""
+
+
+class JobNotFound(ObanError, LookupError):
+    """No job has the id that was given."""
+
+
+class JobIsExecuting(ObanError, RuntimeError):
+    """A job is running, and what was asked cannot be done to it meanwhile."""
+
+
+class InvalidSchedule(ObanError, ValueError):
+    """A cron expression, its time zone or its policy cannot be understood."""
+
+
+class UnknownCron(ObanError, LookupError):
+    """No entry of the crontab has the name that was given."""
+
+
+class NotRunning(ObanError, RuntimeError):
+    """What was asked needs a runner that was started."""
 
 
 class JobTimeout(ObanError, TimeoutError):

@@ -26,8 +26,8 @@ from sqla_oban.settings import (
     PrunerSettings,
     QueueConfig,
     StagerSettings,
-    positive,
 )
+from sqla_oban.settings.checks import positive
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _instances = itertools.count(1)

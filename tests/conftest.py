@@ -59,7 +59,8 @@ async def engine(database_url: URL, driver: str) -> AsyncIterator[AsyncEngine]:
     """An application's engine, on empty tables."""
     engine = create_async_engine(database_url.set(drivername=f"postgresql+{driver}"))
     async with engine.begin() as connection:
-        await connection.execute(text("TRUNCATE oban_jobs, oban_peers, oban_producers RESTART IDENTITY CASCADE"))
+        tables = "oban_jobs, oban_peers, oban_producers, oban_queues, oban_crons"
+        await connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
     yield engine
     await engine.dispose()
 

@@ -8,9 +8,6 @@ import pytest
 from sqla_oban import JobState, QueueConfig
 from sqla_oban.errors import ConfigurationError
 from sqla_oban.settings import (
-    CENTURY,
-    DAY,
-    MOST,
     AckerSettings,
     HeartbeatSettings,
     LeaderSettings,
@@ -19,6 +16,8 @@ from sqla_oban.settings import (
     PrunerSettings,
     StagerSettings,
 )
+from sqla_oban.settings.checks import CENTURY, MOST
+from sqla_oban.settings.maintenance import DAY
 
 CLASSES: list[type[Any]] = [
     AckerSettings,

@@ -53,6 +53,11 @@ UPGRADE = (
       WHERE state IN ('scheduled', 'retryable')
     """,
     "CREATE INDEX oban_jobs_executing_index ON {schema}.oban_jobs (attempted_at) WHERE state = 'executing'",
+    # Holds only what is to be stopped: every node looks at it once a second.
+    """
+    CREATE INDEX oban_jobs_cancel_index ON {schema}.oban_jobs (id)
+      WHERE state = 'executing' AND meta ? 'cancel_requested'
+    """,
     "CREATE INDEX oban_jobs_completed_at_index ON {schema}.oban_jobs (completed_at) WHERE state = 'completed'",
     "CREATE INDEX oban_jobs_cancelled_at_index ON {schema}.oban_jobs (cancelled_at) WHERE state = 'cancelled'",
     "CREATE INDEX oban_jobs_discarded_at_index ON {schema}.oban_jobs (discarded_at) WHERE state = 'discarded'",
@@ -75,6 +80,41 @@ UPGRADE = (
       started_at timestamp NOT NULL DEFAULT timezone('UTC', now()),
       updated_at timestamp NOT NULL DEFAULT timezone('UTC', now()),
       CONSTRAINT oban_producers_pkey PRIMARY KEY (uuid)
+    )
+    """,
+    # What operators have said of queues; a node of '' means every node, NULL that nothing was said.
+    """
+    CREATE TABLE {schema}.oban_queues (
+      name text NOT NULL,
+      queue text NOT NULL,
+      node text NOT NULL DEFAULT '',
+      running boolean,
+      paused boolean,
+      local_limit integer,
+      updated_at timestamp NOT NULL DEFAULT timezone('UTC', now()),
+      CONSTRAINT oban_queues_pkey PRIMARY KEY (name, queue, node)
+    )
+    """,
+    # Entries made at run time, and what is to be remembered of those declared in code: `last_tick` and `paused`.
+    """
+    CREATE TABLE {schema}.oban_crons (
+      name text NOT NULL,
+      expression text NOT NULL,
+      timezone text,
+      missed text NOT NULL DEFAULT 'latest',
+      worker text NOT NULL,
+      args jsonb NOT NULL DEFAULT '{{}}',
+      queue text,
+      priority smallint,
+      max_attempts smallint,
+      tags text[],
+      meta jsonb,
+      declared boolean NOT NULL DEFAULT false,
+      paused boolean NOT NULL DEFAULT false,
+      last_tick timestamp NOT NULL DEFAULT timezone('UTC', now()),
+      inserted_at timestamp NOT NULL DEFAULT timezone('UTC', now()),
+      updated_at timestamp NOT NULL DEFAULT timezone('UTC', now()),
+      CONSTRAINT oban_crons_pkey PRIMARY KEY (name)
     )
     """,
     # A producer that sleeps with room to spare holds this key as a shared advisory lock of its session.
@@ -106,6 +146,12 @@ UPGRADE = (
     END
     $oban$
     """,
+    # Steers the nodes of every Oban library.
+    """
+    CREATE FUNCTION {schema}.oban_signal(notice jsonb) RETURNS void LANGUAGE sql AS $oban$
+      SELECT pg_notify({schema_literal} || '.oban_signal', notice::text)
+    $oban$
+    """,
     """
     CREATE FUNCTION {schema}.oban_jobs_wake() RETURNS trigger LANGUAGE plpgsql AS $oban$
     BEGIN
@@ -122,10 +168,13 @@ UPGRADE = (
 )
 
 DOWNGRADE = (
+    "DROP TABLE {schema}.oban_crons",
+    "DROP TABLE {schema}.oban_queues",
     "DROP TABLE {schema}.oban_producers",
     "DROP TABLE {schema}.oban_peers",
     "DROP TABLE {schema}.oban_jobs",
     "DROP FUNCTION {schema}.oban_jobs_wake()",
+    "DROP FUNCTION {schema}.oban_signal(jsonb)",
     "DROP FUNCTION {schema}.oban_ring(text)",
     "DROP FUNCTION {schema}.oban_wake_key(text)",
     "DROP TYPE {schema}.oban_job_state",

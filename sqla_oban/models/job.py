@@ -60,6 +60,11 @@ def _table_items(table: str) -> tuple[SchemaItem | dict[str, object], ...]:
             postgresql_where=text("state IN ('scheduled', 'retryable')"),
         ),
         Index(conv(f"{table}_executing_index"), "attempted_at", postgresql_where=text("state = 'executing'")),
+        Index(
+            conv(f"{table}_cancel_index"),
+            "id",
+            postgresql_where=text("state = 'executing' AND meta ? 'cancel_requested'"),
+        ),
         *(
             Index(conv(f"{table}_{state}_at_index"), f"{state}_at", postgresql_where=text(f"state = '{state}'"))
             for state in ("completed", "cancelled", "discarded")

@@ -20,13 +20,15 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.elements import quoted_name
 
 from sqla_oban.identifiers import quoted
-from sqla_oban.models import Job, Peer, Producer
+from sqla_oban.models import Cron, Job, Peer, Producer, Queue
 from sqla_oban.models.job import JOB_STATE
 from sqla_oban.states import JobState
 
 JOBS: Table = Job.__table__  # type: ignore[assignment]  # declarative types it as any FROM clause
 PEERS: Table = Peer.__table__  # type: ignore[assignment]
 PRODUCERS: Table = Producer.__table__  # type: ignore[assignment]
+QUEUES: Table = Queue.__table__  # type: ignore[assignment]
+CRONS: Table = Cron.__table__  # type: ignore[assignment]
 
 
 def now() -> ColumnElement[Any]:

@@ -1,6 +1,7 @@
 """One frozen dataclass an event. Every event says which runner it comes from."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqla_oban.states import JobState
 
@@ -107,6 +108,70 @@ class JobsPruned(Event):
     """The leader deleted `count` jobs that ended long ago."""
 
     count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CronTicked(Event):
+    """The entry `name` made one job for each of `ticks`; none in `ids` where the entry's policy passed over them."""
+
+    name: str
+    worker: str
+    ticks: tuple[datetime, ...]
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CronFailed(Event):
+    """The entry `name` could not be evaluated; the other entries go on."""
+
+    name: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexRebuilt(Event):
+    """The leader rebuilt an index, in `seconds`."""
+
+    index: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStarted(Event):
+    """This node runs `queue` from now on."""
+
+    queue: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePaused(Event):
+    """This node claims no jobs of `queue` until it is resumed; what runs goes on."""
+
+    queue: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueResumed(Event):
+    """This node claims jobs of `queue` again."""
+
+    queue: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueScaled(Event):
+    """This node runs up to `limit` jobs of `queue` at the same time."""
+
+    queue: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStopped(Event):
+    """This node runs `queue` no longer; the jobs `unfinished` did not end in time and were handed back."""
+
+    queue: str
+    unfinished: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,9 @@ INDEXES = {
     ),
     "oban_jobs_executing_index": "USING btree (attempted_at) WHERE (state = 'executing'::oban_job_state)",
     "oban_jobs_completed_at_index": "USING btree (completed_at) WHERE (state = 'completed'::oban_job_state)",
+    "oban_jobs_cancel_index": (
+        "USING btree (id) WHERE ((state = 'executing'::oban_job_state) AND (meta ? 'cancel_requested'::text))"
+    ),
     "oban_jobs_cancelled_at_index": "USING btree (cancelled_at) WHERE (state = 'cancelled'::oban_job_state)",
     "oban_jobs_discarded_at_index": "USING btree (discarded_at) WHERE (state = 'discarded'::oban_job_state)",
 }
@@ -115,6 +118,8 @@ def test_what_is_only_about_the_present_is_unlogged(connection: Connection) -> N
         "oban_jobs": "p",
         "oban_peers": "u",
         "oban_producers": "u",
+        "oban_queues": "p",
+        "oban_crons": "p",
     }
 
 

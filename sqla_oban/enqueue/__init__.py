@@ -1,0 +1,1 @@
+"""Putting in: what happens when jobs are added to a session."""

@@ -1,0 +1,19 @@
+"""Settings, one frozen dataclass a service, checked when they are made.
+
+All durations are seconds. Every class raises ConfigurationError for a value out of range.
+"""
+
+from sqla_oban.settings.engine import AckerSettings, HeartbeatSettings, LeaderSettings, NotifierSettings, StagerSettings
+from sqla_oban.settings.maintenance import LifelineSettings, PrunerSettings
+from sqla_oban.settings.queue import QueueConfig
+
+__all__ = [
+    "AckerSettings",
+    "HeartbeatSettings",
+    "LeaderSettings",
+    "LifelineSettings",
+    "NotifierSettings",
+    "PrunerSettings",
+    "QueueConfig",
+    "StagerSettings",
+]
