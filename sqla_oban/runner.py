@@ -11,8 +11,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import Engine
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+from sqla_oban.control.jobs import Jobs
+from sqla_oban.control.sessions import Sessions
 from sqla_oban.errors import ConfigurationError, InvalidJob, UnsupportedEngine, shown
 from sqla_oban.migrations import check_version, home_of
 from sqla_oban.models.checks import checked_name
@@ -43,6 +45,8 @@ class SqlaOban:
             queues this is a client: it starts nothing.
         name: runners of one name elect one leader among them.
         node: the name of this node; default: host name and process id. It should be unique.
+        session_factory: makes the sessions for what is asked of the runner outside of any, as by `jobs.cancel`;
+            default: `async_sessionmaker(engine, expire_on_commit=False)`.
         schema: the schema of the tables; default: where the engine's search path finds them.
         leadership: whether this node may lead; default: if it has queues.
         shutdown_grace_period: seconds that running jobs have to end when the runner stops.
@@ -62,6 +66,7 @@ class SqlaOban:
         queues: Mapping[str, int | QueueConfig] | None = None,
         name: str = "Oban",
         node: str | None = None,
+        session_factory: async_sessionmaker[AsyncSession] | None = None,
         schema: str | None = None,
         leadership: bool | None = None,
         shutdown_grace_period: float = 15.0,
@@ -92,6 +97,10 @@ class SqlaOban:
             lifeline=lifeline or LifelineSettings(),
             pruner=pruner or PrunerSettings(),
         )
+        sessions = Sessions(
+            session_factory or async_sessionmaker(engine, expire_on_commit=False), self._settings.schema
+        )
+        self._jobs = Jobs(sessions, schema=self._settings.schema)
         self._node: Node | None = None
         self._changing = asyncio.Lock()
 
@@ -109,6 +118,11 @@ class SqlaOban:
     def is_leader(self) -> bool:
         """Whether this node does the upkeep at this moment."""
         return self._node is not None and self._node.is_leader
+
+    @property
+    def jobs(self) -> Jobs:
+        """What can be done to stored jobs: get, cancel, retry, delete, update."""
+        return self._jobs
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT, let running jobs end, and return. A second signal ends the grace period.

@@ -27,7 +27,13 @@ WAITING: Final = (JobState.SCHEDULED, JobState.RETRYABLE)
 """Waits for its time: the stager makes it available."""
 
 FINAL: Final = (JobState.COMPLETED, JobState.DISCARDED, JobState.CANCELLED)
-"""Has ended: nothing but the pruner touches it."""
+"""Has ended: only the pruner touches it, and whoever wants it run again."""
+
+UNFINISHED: Final = (*WAITING, JobState.AVAILABLE, JobState.SUSPENDED, JobState.EXECUTING)
+"""Has not ended: can be cancelled."""
+
+RETRYING: Final = (*WAITING, JobState.SUSPENDED, *FINAL)
+"""Neither runs nor is about to: can be made available."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,13 @@ TRANSITIONS: Final = (
     Transition("release", JobState.EXECUTING, JobState.AVAILABLE),
     Transition("rescue", JobState.EXECUTING, JobState.AVAILABLE),
     Transition("rescue", JobState.EXECUTING, JobState.DISCARDED),
+    Transition("release", JobState.EXECUTING, JobState.CANCELLED),
+    Transition("rescue", JobState.EXECUTING, JobState.CANCELLED),
+    *(Transition("cancel", state, JobState.CANCELLED) for state in UNFINISHED if state is not JobState.EXECUTING),
+    *(Transition("retry", state, JobState.AVAILABLE) for state in RETRYING),
+    Transition("update", JobState.AVAILABLE, JobState.SCHEDULED),
+    Transition("update", JobState.SCHEDULED, JobState.AVAILABLE),
+    *(Transition("delete", state, None) for state in JobState if state is not JobState.EXECUTING),
     Transition("prune", JobState.COMPLETED, None),
     Transition("prune", JobState.CANCELLED, None),
     Transition("prune", JobState.DISCARDED, None),

@@ -1,20 +1,25 @@
 """`TRANSITIONS` against the statements themselves, run over rows in every state."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import Job, JobState
 from sqla_oban.queries.ack import ACK, Ack, parameters
+from sqla_oban.queries.cancel import cancel
+from sqla_oban.queries.delete import delete
 from sqla_oban.queries.prune import prune
 from sqla_oban.queries.release import release
 from sqla_oban.queries.rescue import rescue
+from sqla_oban.queries.retry import retry
 from sqla_oban.queries.stage import stage
+from sqla_oban.queries.update import update
 from sqla_oban.states import FINAL, TRANSITIONS, WAITING, Transition, diagram
-from tests.queries.table import Table
+from tests.queries.table import FUTURE, PAST, Table
 from tests.support import enqueue, jobs
 
 Move = tuple[JobState | None, JobState | None]
@@ -22,7 +27,6 @@ Move = tuple[JobState | None, JobState | None]
 ACKS = {
     "complete": JobState.COMPLETED,
     "snooze": JobState.SCHEDULED,
-    "cancel": JobState.CANCELLED,
     "fail": JobState.RETRYABLE,
     "exhaust": JobState.DISCARDED,
 }
@@ -46,12 +50,36 @@ async def pruning(table: Table) -> None:
         await table.run(prune(state), ids=list(await table.states()))  # all there are: it takes its own
 
 
+ALL = select(Job.id).where(Job.id > 0)
+MARK = """jsonb_build_object('cancel_requested', extract(epoch FROM timestamp '2020-01-01'))"""
+
+
+async def cancelling(table: Table) -> None:
+    """By an operator, and by the worker's own word; of those that run, an operator only marks."""
+    await table.run(cancel(ALL, None))
+    assert {state for state in (await table.states()).values() if state == JobState.EXECUTING}
+    await acknowledging(JobState.CANCELLED)(table)
+
+
+async def updating(table: Table) -> None:
+    """To another moment, and of those that it concerns to the other side of now."""
+    by_state = {state: [job_id for job_id, of in (await table.states()).items() if of == state] for state in JobState}
+    past, future = text(PAST), text(FUTURE)
+    for state, ids in by_state.items():
+        if state != JobState.EXECUTING:  # which the verb refuses: see tests/control
+            await table.run(update({"scheduled_at": past if state == JobState.SCHEDULED else future}, None), ids=ids)
+
+
 VERBS: dict[str, Callable[[Table], Awaitable[object]]] = {
-    "stage": lambda table: table.run(stage(None), limit=100, asleep=["default"], horizon=60.0),
+    "stage": lambda table: table.run(stage(None), limit=100, asleep=["default"], producers=[], horizon=60.0),
     "claim": lambda table: table.claim(demand=100),
     "release": lambda table: table.run(release(None), producer="gone", keep=[]),
     "rescue": lambda table: table.run(rescue(None), batch=100, grace=1.0, rescue_after=1.0),
     "prune": pruning,
+    "retry": lambda table: table.run(retry(ALL, None)),
+    "delete": lambda table: table.run(delete(ALL)),
+    "update": updating,
+    "cancel": cancelling,
     **{verb: acknowledging(state) for verb, state in ACKS.items()},
 }
 
@@ -62,19 +90,21 @@ async def table(engine: AsyncEngine) -> AsyncIterator[Table]:
         yield Table(await connection.execution_options(isolation_level="AUTOCOMMIT"))
 
 
-async def populate(table: Table) -> dict[int, JobState]:
+async def populate(table: Table, metas: Sequence[str]) -> dict[int, JobState]:
     """Jobs in every state, with attempts left and without, all of them old enough for everything."""
     moments = {f"{name}_at": "'2020-01-01'" for name in ("scheduled", "attempted", *FINAL)}
+    held = {"attempted_by": "ARRAY['node', 'gone']", **moments}
     return {
-        await table.add(state=f"'{state}'", attempt=attempt, attempted_by="ARRAY['node', 'gone']", **moments): state
+        await table.add(state=f"'{state}'", attempt=attempt, meta=meta, **held): state
         for state in JobState
         for attempt in ("1", "20")
+        for meta in metas
     }
 
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_statement_makes_exactly_the_moves_of_its_verb(verb: str, table: Table) -> None:
-    before = await populate(table)
+    before = await populate(table, ("'{}'", MARK) if verb in {"release", "rescue"} else ("'{}'",))
     await VERBS[verb](table)
     left = await table.states()
     after = {job_id: JobState(left[job_id]) if job_id in left else None for job_id in before}
@@ -96,15 +126,20 @@ def test_no_move_is_listed_twice() -> None:
     assert len(set(TRANSITIONS)) == len(TRANSITIONS)
 
 
-def test_every_state_but_the_suspended_is_entered_and_left() -> None:
+def test_every_state_is_left_and_every_one_but_the_suspended_is_entered() -> None:
     assert {move.target for move in TRANSITIONS} - {None} == {*JobState} - {JobState.SUSPENDED}
-    assert {move.source for move in TRANSITIONS} - {None} == {*JobState} - {JobState.SUSPENDED}
+    assert {move.source for move in TRANSITIONS} - {None} == {*JobState}
 
 
-def test_what_waits_is_staged_and_what_has_ended_is_only_pruned() -> None:
+def test_what_waits_is_staged_and_what_has_ended_is_only_pruned_or_asked_for_again() -> None:
     assert {move.source for move in TRANSITIONS if move.verb == "stage"} == set(WAITING)
-    assert {move.verb for move in TRANSITIONS if move.source in FINAL} == {"prune"}
-    assert {move.source for move in TRANSITIONS if move.target is None} == set(FINAL)
+    assert {move.verb for move in TRANSITIONS if move.source in FINAL} == {"prune", "retry", "delete"}
+    assert {move.source for move in TRANSITIONS if move.verb == "prune"} == set(FINAL)
+
+
+def test_what_runs_is_neither_deleted_nor_updated_nor_retried() -> None:
+    by_others = {"prune", "retry", "delete", "update"}
+    assert not {move for move in TRANSITIONS if move.source is JobState.EXECUTING and move.verb in by_others}
 
 
 @pytest.mark.parametrize("move", TRANSITIONS, ids=lambda move: f"{move.verb}-{move.source}-{move.target}")

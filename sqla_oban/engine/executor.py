@@ -5,6 +5,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import Any
 
@@ -28,6 +29,7 @@ from sqla_oban.workers.registry import Registry
 
 MAX_ERROR = 50_000
 """Characters of a traceback that are kept, half from each end: errors accumulate in the row with every attempt."""
+ON_REQUEST = "on request, while it was running"
 MAX_SUMMARY = 1_000
 """Characters of an exception's first line that an event carries."""
 
@@ -40,22 +42,31 @@ class Execution:
         task: what runs it.
         running: what its code sees of it; None until the worker was found.
         abandoned: whether the node has given it up, so that it has no outcome.
+        cancelled: whether somebody wants it cancelled, which is what it ends as.
         timed_out: whether it took longer than its worker allows.
     """
 
-    __slots__ = ("abandoned", "claimed", "running", "task", "timed_out")
+    __slots__ = ("abandoned", "cancelled", "claimed", "running", "task", "timed_out")
 
     def __init__(self, claimed: Claimed) -> None:
         self.claimed = claimed
         self.task: asyncio.Task[Ack | None] | None = None
         self.running: RunningJob | None = None
         self.abandoned = False
+        self.cancelled = False
         self.timed_out = False
 
     def abandon(self) -> None:
         """Stop the job, as far as its kind can be stopped; if it ends with a result all the same, that counts."""
         self.abandoned = True
         self._stop()
+
+    def cancel(self) -> None:
+        """Stop the job likewise, once: a second cancellation would disturb how it cleans up after the first."""
+        if not self.cancelled:
+            self.cancelled = True
+            if self.running is not None:  # else it has not begun, and will not
+                self._stop()
 
     def time_out(self) -> None:
         """Stop the job likewise; if it ends with a result all the same, that counts."""
@@ -100,13 +111,13 @@ class Executor:
             telemetry.emit(JobStarted(**self._facts(claimed)))
         reason: str | None = None
         try:
-            ack = _judged(claimed, await self._call(job))
+            ack = _judged(claimed, await self._call(job), cancelled=job.cancelled)
         except BaseException as raised:  # SystemExit in a worker must end the attempt, not the process
             if job.abandoned:
                 telemetry.emit(JobAbandoned(**self._facts(claimed)))
                 return None
             reason = _summary(raised)  # not the exception: its traceback holds this frame
-            ack = self._failed(claimed, raised)
+            ack = _stopped(claimed, raised) if job.cancelled else self._failed(claimed, raised)
         if wanted(JobFinished):
             seconds = time.monotonic() - started
             telemetry.emit(JobFinished(**self._facts(claimed), state=ack.state, seconds=seconds, error=reason))
@@ -114,6 +125,8 @@ class Executor:
 
     async def _call(self, job: Execution) -> object:
         claimed = job.claimed
+        if job.cancelled:
+            return Cancel(ON_REQUEST)
         definition = self._registry.get(claimed.worker)
         args = json.loads(claimed.args)
         if is_overdue(claimed, definition.rules.deadline):
@@ -215,7 +228,20 @@ def is_overdue(claimed: Claimed, deadline: float | None) -> bool:
     return claimed.attempted_at.replace(tzinfo=UTC) - moment(claimed.scheduled_at) > timedelta(seconds=deadline)
 
 
-def _judged(claimed: Claimed, result: object) -> Ack:
+def _judged(claimed: Claimed, result: object, *, cancelled: bool) -> Ack:
+    """What a result means; of a cancelled job, whatever it is, that the job is cancelled."""
+    ack = _meant(claimed, result)
+    return replace(ack, state=JobState.CANCELLED, delay=None, refund=False) if cancelled else ack
+
+
+def _stopped(claimed: Claimed, raised: BaseException) -> Ack:
+    """How a cancelled job ended; an exception of its own is told, the cancellation's traceback is not."""
+    told = "" if isinstance(raised, asyncio.CancelledError) else f"\n{describe(raised)}"
+    error = clipped(storable_text(f"cancelled: {ON_REQUEST}{told}"))
+    return Ack(claimed.id, claimed.attempted_at, JobState.CANCELLED, error=error)
+
+
+def _meant(claimed: Claimed, result: object) -> Ack:
     match result:
         case Snooze():
             meta = None if result.meta is None else json.dumps(dict(result.meta))

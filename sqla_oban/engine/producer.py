@@ -130,6 +130,12 @@ class Producer(Service):
         self._audited = -math.inf
         self.look()
 
+    def cancel(self, job_id: int, attempt: int | None) -> None:
+        """Stop a job if it runs here, in that attempt or whichever it is in."""
+        for execution in self._running:
+            if execution.claimed.id == job_id and attempt in (None, execution.claimed.attempt):
+                execution.cancel()
+
     async def release(self) -> None:
         """Hand back what is still executing in this producer's name and is not running here."""
         keep = [one.claimed.id for one in self._running if not one.abandoned] + self._acker.pending_ids

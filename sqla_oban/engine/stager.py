@@ -41,6 +41,7 @@ class Stager(Service):
         interval = self._settings.interval if self._notifier.hearing else self._settings.deaf_interval
         asked = {
             "limit": self._settings.limit,
+            "producers": [str(producer.uuid) for producer in self._producers],
             "asleep": [producer.queue for producer in self._producers if producer.asleep],
             "horizon": interval,
         }
@@ -50,6 +51,8 @@ class Stager(Service):
         if found.jobs:
             telemetry.emit(JobsStaged(node=self.node, queues=tuple(sorted(found.queues)), count=found.jobs))
         for producer in self._producers:
+            for job_id, attempt in found.doomed:
+                producer.cancel(job_id, attempt)
             if producer.queue in found.queues or producer.queue in found.waiting:
                 producer.look()
         if found.jobs >= self._settings.limit:

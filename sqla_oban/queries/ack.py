@@ -21,6 +21,7 @@ from sqlalchemy import (
     column,
     func,
     literal_column,
+    null,
     select,
     type_coerce,
     update,
@@ -32,6 +33,7 @@ from sqla_oban.queries.expressions import (
     JOBS,
     constant,
     counted,
+    is_cancel_requested,
     is_executing,
     now,
     seconds,
@@ -69,12 +71,20 @@ def ack() -> Executable:
     the job was rescued or handed back matches nothing. Each claim sets a new `attempted_at`, so no two executions of
     a job share one.
 
+    A job whose cancellation was requested while it ran ends cancelled, whatever its outcome was.
+
     Rows that somebody else has locked are passed over, so that one forgotten transaction does not hold up the
     outcomes of a whole node; `STILL_EXECUTING` tells them from those that came late.
     """
     done = _outcomes()
+    stopped = is_cancel_requested()
     held = (
-        select(done)
+        select(
+            done.c.id,
+            case((stopped, constant("cancelled")), else_=done.c.state).label("state"),
+            case((stopped, null()), else_=done.c.delay).label("delay"),
+            *(done.c.error, done.c.refund, done.c.meta),
+        )
         .select_from(JOBS)
         .where(_is_this_execution(done))
         .with_for_update(of=JOBS, skip_locked=True)

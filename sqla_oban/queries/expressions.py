@@ -1,6 +1,6 @@
 """The expressions that several statements share."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Text,
     case,
     cast,
+    extract,
     func,
     literal_column,
 )
@@ -29,6 +30,10 @@ PEERS: Table = Peer.__table__  # type: ignore[assignment]
 PRODUCERS: Table = Producer.__table__  # type: ignore[assignment]
 QUEUES: Table = Queue.__table__  # type: ignore[assignment]
 CRONS: Table = Cron.__table__  # type: ignore[assignment]
+
+
+CANCEL_REQUESTED: Final = "cancel_requested"
+"""The key in a job's meta that says which execution of it is to be stopped."""
 
 
 def now() -> ColumnElement[Any]:
@@ -67,6 +72,16 @@ def literal(state: JobState) -> ColumnElement[Any]:
     return cast(literal_column(f"'{state.value}'"), JOB_STATE)
 
 
+def execution() -> ColumnElement[Any]:
+    """Which execution of its job a row is in, as JSON: the moment of its claim, different for each."""
+    return func.to_jsonb(func.coalesce(extract("epoch", JOBS.c.attempted_at), literal_column("0")), type_=JSONB)
+
+
+def is_cancel_requested() -> ColumnElement[bool]:
+    """Whether the present execution of a job is to be stopped; what was asked of an earlier one is void."""
+    return JOBS.c.meta.op("->")(constant(CANCEL_REQUESTED)) == execution()
+
+
 def holder() -> ColumnElement[str]:
     """The producer that claimed a job, as text: `attempted_by` is `[node, producer]`."""
     return literal_column("oban_jobs.attempted_by[2]", Text())
@@ -74,11 +89,15 @@ def holder() -> ColumnElement[str]:
 
 def with_error(error: ColumnElement[Any]) -> ColumnElement[Any]:
     """A job's errors and one more, in the form that Oban's dashboard reads: when, in which attempt, what."""
-    at = func.to_char(now(), constant('YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
     entry = func.jsonb_build_object(
-        constant("at"), at, constant("attempt"), JOBS.c.attempt, constant("error"), error, type_=JSONB
+        constant("at"), moment(), constant("attempt"), JOBS.c.attempt, constant("error"), error, type_=JSONB
     )
     return JOBS.c.errors.op("||")(func.jsonb_build_array(entry, type_=JSONB))
+
+
+def moment() -> ColumnElement[str]:
+    """This very moment as text, as Oban's libraries write it into JSON."""
+    return func.to_char(now(), constant('YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
 
 
 def counted(key: str) -> ColumnElement[Any]:

@@ -1,9 +1,9 @@
 """Hand back jobs that a producer holds without running them."""
 
-from sqlalchemy import BigInteger, Executable, Text, bindparam, func, literal_column, select, update
+from sqlalchemy import BigInteger, Executable, Text, bindparam, case, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from sqla_oban.queries.expressions import JOBS, holder, in_states, literal, ring
+from sqla_oban.queries.expressions import JOBS, holder, in_states, is_cancel_requested, literal, now, ring
 from sqla_oban.states import JobState
 
 
@@ -11,8 +11,9 @@ def release(schema: str | None) -> Executable:
     """Makes the jobs of `producer` available again, except `keep`, and refunds their attempt; returns their ids.
 
     Such jobs exist when a node stops before they ended, when it stopped them because it could not prove that it
-    lives, and when the answer to a claim was lost on its way here.
+    lives, and when the answer to a claim was lost on its way here. One whose cancellation was requested ends here.
     """
+    stopped = is_cancel_requested()
     released = (
         update(JOBS)
         .where(
@@ -21,11 +22,16 @@ def release(schema: str | None) -> Executable:
             JOBS.c.id != func.all(bindparam("keep", type_=ARRAY(BigInteger))),
         )
         .values(
-            state=literal(JobState.AVAILABLE),
+            state=case((stopped, literal(JobState.CANCELLED)), else_=literal(JobState.AVAILABLE)),
+            cancelled_at=case((stopped, now()), else_=JOBS.c.cancelled_at),
             attempt=func.greatest(JOBS.c.attempt - literal_column("1"), literal_column("0")),
         )
-        .returning(JOBS.c.id, JOBS.c.queue)
+        .returning(JOBS.c.id, JOBS.c.queue, JOBS.c.state)
         .cte("released")
     )
-    rung = select(func.bool_or(ring(released.c.queue, schema))).scalar_subquery()
+    rung = (
+        select(func.bool_or(ring(released.c.queue, schema)))
+        .where(released.c.state == literal(JobState.AVAILABLE))
+        .scalar_subquery()
+    )
     return select(released.c.id, rung)

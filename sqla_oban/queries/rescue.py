@@ -14,8 +14,10 @@ from sqlalchemy import (
     case,
     cast,
     exists,
+    false,
     func,
     literal_column,
+    not_,
     or_,
     select,
     update,
@@ -28,6 +30,7 @@ from sqla_oban.queries.expressions import (
     counted,
     holder,
     in_states,
+    is_cancel_requested,
     is_executing,
     literal,
     now,
@@ -53,6 +56,8 @@ class Rescued(NamedTuple):
 def rescue(schema: str | None) -> Executable:
     """Puts up to `batch` orphans back into their queues and rings; discards those without an attempt left.
 
+    Those whose cancellation was requested end cancelled.
+
     The attempt counts: a job that kills its process must not do so for ever. An orphan is a job that is executing and
 
     * whose producer's last beat holds no longer, or
@@ -63,13 +68,20 @@ def rescue(schema: str | None) -> Executable:
     Locked rows are passed over: whoever has them is about to end them.
     """
     orphans = _orphans()
-    exhausted = JOBS.c.attempt >= JOBS.c.max_attempts
+    stopped, exhausted = is_cancel_requested(), JOBS.c.attempt >= JOBS.c.max_attempts
     rescued = (
         update(JOBS)
         .where(JOBS.c.id == orphans.c.id)
         .values(
-            state=case((exhausted, literal(JobState.DISCARDED)), else_=literal(JobState.AVAILABLE)),
-            discarded_at=case((exhausted, now()), else_=JOBS.c.discarded_at),
+            state=case(
+                (stopped, literal(JobState.CANCELLED)),
+                (exhausted, literal(JobState.DISCARDED)),
+                else_=literal(JobState.AVAILABLE),
+            ),
+            cancelled_at=case((stopped, now()), else_=JOBS.c.cancelled_at),
+            discarded_at=case(
+                (and_(exhausted, not_(func.coalesce(stopped, false()))), now()), else_=JOBS.c.discarded_at
+            ),
             meta=counted("rescued"),
             errors=with_error(
                 func.concat(constant("rescued: node "), NODE, constant(" disappeared while it ran the job"))

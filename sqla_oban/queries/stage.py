@@ -17,9 +17,20 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, array
 
-from sqla_oban.queries.expressions import JOBS, in_states, literal, ring, seconds, statement_time
+from sqla_oban.queries.expressions import (
+    CANCEL_REQUESTED,
+    JOBS,
+    constant,
+    holder,
+    in_states,
+    is_cancel_requested,
+    literal,
+    ring,
+    seconds,
+    statement_time,
+)
 from sqla_oban.states import WAITING, JobState
 
 
@@ -30,19 +41,22 @@ class Staged(NamedTuple):
         queues: whose due jobs were made available.
         jobs: how many.
         waiting: those of the sleeping queues that have jobs available: their wake-up was lost.
+        doomed: id and attempt of jobs that run on the producers asked for and are to be cancelled.
         next_due: seconds until the next job is due, if within the horizon.
     """
 
     queues: list[str]
     jobs: int
     waiting: list[str]
+    doomed: list[list[int]]
     next_due: float | None
 
 
 def stage(schema: str | None) -> Executable:
-    """Makes up to `limit` due jobs available and rings for their queues; looks at the queues `asleep` besides.
+    """Makes up to `limit` due jobs available and rings for their queues.
 
-    One statement for three questions, because an idle node asks them every second. It takes the earliest jobs first
+    It looks at the queues `asleep` and for cancelled jobs of `producers` besides: one statement for four questions,
+    because an idle node asks them every second. It takes the earliest jobs first
     and passes over those that are locked, so that any number of nodes may do it at once.
     """
     due = (
@@ -71,6 +85,7 @@ def stage(schema: str | None) -> Executable:
         select(func.coalesce(func.array_agg(rung.c.queue), NONE)).scalar_subquery().label("queues"),
         select(cast(func.coalesce(func.sum(rung.c.jobs), 0), BigInteger)).scalar_subquery().label("jobs"),
         _waiting().label("waiting"),
+        _doomed().label("doomed"),
         _next_due().label("next_due"),
     )
 
@@ -79,6 +94,21 @@ def _waiting() -> ScalarSelect[Any]:
     asleep = func.unnest(bindparam("asleep", type_=ARRAY(Text))).column_valued("asleep")
     ready = exists().where(in_states(JobState.AVAILABLE), JOBS.c.queue == asleep)
     return select(func.coalesce(func.array_agg(asleep), NONE)).where(ready).scalar_subquery()
+
+
+def _doomed() -> ScalarSelect[Any]:
+    """Found by an index of their own, which holds no others."""
+    pair: array[Any] = array((JOBS.c.id, cast(JOBS.c.attempt, BigInteger)), type_=BigInteger)
+    return (
+        select(func.coalesce(func.array_agg(pair), literal_column("'{}'::bigint[]")))
+        .where(
+            in_states(JobState.EXECUTING),
+            JOBS.c.meta.op("?")(constant(CANCEL_REQUESTED)),
+            is_cancel_requested(),
+            holder() == func.any(bindparam("producers", type_=ARRAY(Text))),
+        )
+        .scalar_subquery()
+    )
 
 
 def _next_due() -> ScalarSelect[Any]:

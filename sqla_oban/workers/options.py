@@ -89,11 +89,11 @@ def priority(value: object) -> int:
     return number
 
 
-def meta(value: object) -> object:
-    """Notes about a job, as JSON gives them back."""
+def json_object(field: str, value: object) -> object:
+    """A job's args or meta, as JSON gives them back."""
     if not isinstance(value, Mapping):
-        raise InvalidJob(f"meta must be a dict, got {shown(value)}")
-    return snapshot(dict(value), "meta")
+        raise InvalidJob(f"{field} must be a dict, got {shown(value)}")
+    return snapshot(dict(value), field)
 
 
 CHECKS: Mapping[str, Callable[[Any], Any]] = {
@@ -101,7 +101,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "priority": priority,
     "max_attempts": lambda value: checked_number("max_attempts", value),
     "tags": normal_tags,
-    "meta": meta,
+    "meta": lambda value: json_object("meta", value),
     "schedule_in": checked_delay,
     "scheduled_at": lambda value: aware("scheduled_at", value),
 }

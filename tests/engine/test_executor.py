@@ -447,6 +447,27 @@ async def test_an_abandoned_job_that_raises_has_no_outcome(executor: Any, kind: 
     assert await execution.task is None
 
 
+async def test_a_job_that_is_cancelled_before_it_began_does_not_begin(executor: Any) -> None:
+    began: list[int] = []
+    execution = Execution(ROW)
+    execution.cancel()
+    ack = await executor(lambda: began.append(1)).execute(execution)
+    assert (ack.state, ack.error, began) == (JobState.CANCELLED, "cancelled: on request, while it was running", [])
+
+
+async def test_a_job_that_is_abandoned_and_cancelled_is_left_to_its_mark_in_the_table(
+    executor: Any, kind: ExecutorKind
+) -> None:
+    execution = Execution(ROW)
+
+    def stopped() -> None:
+        execution.abandon()
+        execution.cancel()
+        raise asyncio.CancelledError
+
+    assert await executor(stopped).execute(execution) is None
+
+
 def test_an_execution_may_be_abandoned_before_it_began() -> None:
     execution = Execution(ROW)
     execution.abandon()

@@ -13,11 +13,19 @@ from tests.queries.table import FUTURE, PAST, Table, ago
 from tests.support import eventually
 
 STAGE = stage(None)
-NOTHING = Staged([], 0, [], None)
+NOTHING = Staged([], 0, [], [], None)
 
 
-async def staged(table: Table, *, limit: int = 100, asleep: Sequence[str] = (), horizon: float = 60) -> Staged:
-    (row,) = await table.run(STAGE, limit=limit, asleep=list(asleep), horizon=horizon)
+async def staged(
+    table: Table,
+    *,
+    limit: int = 100,
+    asleep: Sequence[str] = (),
+    producers: Sequence[str] = (),
+    horizon: float = 60,
+) -> Staged:
+    asked = {"limit": limit, "asleep": list(asleep), "producers": list(producers), "horizon": horizon}
+    (row,) = await table.run(STAGE, **asked)
     return Staged._make(row)
 
 
@@ -29,7 +37,7 @@ async def test_there_may_be_nothing_to_do(table: Table) -> None:
 async def test_jobs_that_are_due_become_available(state: str, table: Table) -> None:
     due = [await table.add(state=f"'{state}'", scheduled_at=at, attempt="2") for at in (PAST, ago(0), "'-infinity'")]
     later = await table.add(state=f"'{state}'", scheduled_at=FUTURE)
-    assert await staged(table) == Staged(["default"], 3, [], None)
+    assert await staged(table) == Staged(["default"], 3, [], [], None)
     assert await table.states() == {**dict.fromkeys(due, "available"), later: state}
     assert (await table.job(due[0])).attempt == 2
 
@@ -83,7 +91,7 @@ async def test_what_is_due_next_is_told_if_it_is_soon(table: Table) -> None:
 async def test_a_job_that_is_never_due_breaks_nothing(moment: str, table: Table) -> None:
     await table.add(state="'scheduled'", scheduled_at=moment)
     await table.add(state="'scheduled'", scheduled_at=PAST)
-    assert await staged(table) == Staged(["default"], 1, [], None)
+    assert await staged(table) == Staged(["default"], 1, [], [], None)
 
 
 async def test_jobs_that_are_staged_ring_for_whoever_sleeps(table: Table, engine: AsyncEngine) -> None:
@@ -107,7 +115,7 @@ async def test_the_look_reads_only_small_indexes(table: Table) -> None:
         "FROM generate_series(1, 3000) RETURNING id) SELECT count(*) FROM made"
     )
     await table.connection.execute(text("ANALYZE oban_jobs"))
-    plan = await table.plan(STAGE, limit="100", asleep="ARRAY['a']", horizon="1")
+    plan = await table.plan(STAGE, limit="100", asleep="ARRAY['a']", producers="ARRAY['p']", horizon="1")
     assert "oban_jobs_staging_index" in plan
     assert "oban_jobs_claim_index" in plan
     assert "Seq Scan on oban_jobs" not in plan

@@ -1,0 +1,70 @@
+"""Which jobs are meant: an id, a job, several of either, or a query."""
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from sqlalchemy import BigInteger, ColumnElement, Select, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql.elements import AsBoolean, True_
+
+from sqla_oban.errors import InvalidSelection, shown
+from sqla_oban.models import Job
+from sqla_oban.queries.expressions import JOBS
+
+Selection: TypeAlias = int | Job | Iterable[int | Job] | Select[Any]
+"""An id, a stored job, any number of them, or a `select(Job)` with a condition."""
+
+LARGEST = 2**63 - 1
+
+
+def selected(which: Selection) -> Select[Any]:
+    """A query for the ids of the jobs that are meant, in the order in which they are to be locked.
+
+    Raises:
+        InvalidSelection: `which` is no selection of jobs, or selects all of them: who wants that says so, as with
+            `select(Job).where(Job.id > 0)`.
+    """
+    if isinstance(which, Select):
+        return _of_query(which)
+    ids = [_id(which)] if isinstance(which, int | Job) else [_id(one) for one in _items(which)]
+    known = sorted({one for one in ids if 0 < one <= LARGEST})
+    return select(JOBS.c.id).where(JOBS.c.id == literal(known, ARRAY(BigInteger)).any_()).order_by(JOBS.c.id)
+
+
+def _of_query(query: Select[Any]) -> Select[Any]:
+    entities = {description.get("entity") for description in query.column_descriptions}
+    entity = entities.pop()
+    if entities or not (isinstance(entity, type) and issubclass(entity, Job)):
+        raise InvalidSelection("jobs are selected by select(Job) or select(Job.id), got a query for something else")
+    if _is_always_true(query.whereclause):
+        raise InvalidSelection(
+            "a query without a condition selects every job; add .where(...), for all of them .where(Job.id > 0)"
+        )
+    if query._group_by_clauses or query._distinct:  # noqa: SLF001 (there is no public way to ask)
+        raise InvalidSelection("a query with DISTINCT or GROUP BY cannot lock its jobs; select them by where() alone")
+    ids = query.with_only_columns(entity.id, maintain_column_froms=True)
+    bounded = query._limit_clause is not None or query._offset_clause is not None  # noqa: SLF001
+    return ids if bounded else ids.order_by(None).order_by(entity.id)
+
+
+def _is_always_true(condition: ColumnElement[bool] | None) -> bool:
+    """Also for `and_(true(), *conditions)` without conditions, the usual way to collect filters."""
+    while isinstance(condition, AsBoolean):
+        condition = condition.element
+    return condition is None or isinstance(condition, True_)
+
+
+def _items(which: object) -> Iterable[Any]:
+    if isinstance(which, str | bytes) or not isinstance(which, Iterable):
+        raise InvalidSelection(f"jobs are selected by ids, jobs or a select(Job), got {shown(which)}")
+    return which
+
+
+def _id(one: object) -> int:
+    if isinstance(one, Job):
+        if one.id is None:
+            raise InvalidSelection(f"{one!r} was not stored yet, so it has no id")
+        return one.id
+    if isinstance(one, bool) or not isinstance(one, int):
+        raise InvalidSelection(f"jobs are selected by ids, jobs or a select(Job), got {shown(one)}")
+    return one

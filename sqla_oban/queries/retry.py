@@ -1,0 +1,40 @@
+"""Make jobs available again, whatever became of them."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Executable, Select, func, literal_column, null, select, update
+
+from sqla_oban.queries.expressions import CANCEL_REQUESTED, JOBS, constant, in_states, literal, now, ring
+from sqla_oban.queries.lock import locked
+from sqla_oban.states import RETRYING, JobState
+
+MOST_ATTEMPTS: ColumnElement[int] = literal_column("32767")
+"""What the column holds."""
+
+
+def retry(ids: Select[Any], schema: str | None) -> Executable:
+    """Makes `ids` available now, with at least one attempt left, and rings; returns those that it changed."""
+    chosen = locked(ids)
+    attempt = func.least(JOBS.c.attempt, MOST_ATTEMPTS - literal_column("1")) + literal_column("1")
+    retried = (
+        update(JOBS)
+        .where(JOBS.c.id == chosen.c.id, in_states(*RETRYING))
+        .values(
+            state=literal(JobState.AVAILABLE),
+            max_attempts=func.greatest(JOBS.c.max_attempts, attempt),
+            scheduled_at=now(),
+            completed_at=null(),
+            cancelled_at=null(),
+            discarded_at=null(),
+            meta=JOBS.c.meta.op("-")(constant(CANCEL_REQUESTED)),
+        )
+        .returning(JOBS.c.id, JOBS.c.queue)
+        .cte("retried")
+    )
+    rung = (
+        select(ring(retried.c.queue, schema).label("rung"))
+        .group_by(retried.c.queue)
+        .cte("rung")
+        .prefix_with("MATERIALIZED")
+    )
+    return select(retried.c.id, select(func.count(rung.c.rung)).scalar_subquery())

@@ -1,0 +1,32 @@
+"""Change what jobs hold that do not run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import BigInteger, Executable, bindparam, case, func, select
+from sqlalchemy import update as change
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from sqla_oban.queries.expressions import JOBS, in_states, literal, now, ring
+from sqla_oban.states import JobState
+
+
+def update(values: Mapping[str, Any], schema: str | None) -> Executable:
+    """Writes `values` into the jobs `ids`, which the transaction has locked, and rings where they can be claimed.
+
+    A job that waits for its time, or could be claimed, does so by its new time; one in another state keeps that.
+    """
+    changed = change(JOBS).where(JOBS.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))).values(**values)
+    if (due := values.get("scheduled_at")) is not None:
+        movable = in_states(JobState.AVAILABLE, JobState.SCHEDULED)
+        target = case((due <= now(), literal(JobState.AVAILABLE)), else_=literal(JobState.SCHEDULED))
+        changed = changed.values(state=case((movable, target), else_=JOBS.c.state))
+    rows = changed.returning(JOBS.c.id, JOBS.c.queue, JOBS.c.state).cte("changed")
+    rung = (
+        select(ring(rows.c.queue, schema).label("rung"))
+        .where(rows.c.state == literal(JobState.AVAILABLE))
+        .group_by(rows.c.queue)
+        .cte("rung")
+        .prefix_with("MATERIALIZED")
+    )
+    return select(rows.c.id, select(func.count(rung.c.rung)).scalar_subquery())
