@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 
 from sqla_oban import telemetry
 from sqla_oban.engine.database import Link, concerns_a_row, is_bad_data
@@ -123,11 +124,13 @@ class Acker(Service):
     async def _write(self, batch: list[Ack]) -> list[Ack]:
         """Write `batch` in one statement; returns those whose rows were locked."""
         arrays = parameters(batch)
-        written = {row[0] for row in await self._link.execute(ACK, arrays)}
+        written = [row[0] for row in await self._link.execute(ACK, arrays)]
+        missing = Counter(ack.id for ack in batch)  # twice, where a job was claimed again while it still ran here
+        missing.subtract(written)
         locked: set[int] = set()
-        if len(written) < len(batch):
-            locked = {row[0] for row in await self._link.execute(STILL_EXECUTING, arrays)} - written
-        late = tuple(ack.id for ack in batch if ack.id not in written and ack.id not in locked)
+        if missing.total():
+            locked = {row[0] for row in await self._link.execute(STILL_EXECUTING, arrays)}
+        late = tuple(job_id for job_id in missing.elements() if job_id not in locked)
         if late:
             log.info("%d outcomes came late and changed nothing: the jobs were no longer ours", len(late))
         telemetry.emit(AcksWritten(node=self.node, written=len(written), late=late))
