@@ -14,6 +14,10 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LAZY_IMPORTS = {
     ("testing/temporary_postgres.py", "pwd"),  # Windows has no such module, and must be able to import this one
 }
+WALL_CLOCKS = {"now", "utcnow", "today", "time", "localtime", "gmtime"}
+READS_THE_WALL_CLOCK = {
+    "models/job.py",  # an estimate, to be read until the INSERT says it exactly
+}
 OUTSIDE = ("/" + "work/", "../" + "shared")  # in parts: this file is searched as well
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -112,3 +116,17 @@ def test_no_file_points_outside_of_the_project() -> None:
         if any(place in path.read_text(errors="ignore") for place in OUTSIDE)
     ]
     assert pointing == []
+
+
+def wall_clocks_read(path: Path) -> list[str]:
+    calls = (node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    names = (ast.unparse(call) for call in calls if isinstance(call, ast.Attribute) and call.attr in WALL_CLOCKS)
+    return [name for name in names if name.startswith(("datetime.", "date.", "time.", "dt."))]
+
+
+@every_source
+def test_nothing_depends_on_the_clock_of_its_machine(path: Path) -> None:
+    """It may be an hour off: moments are compared by PostgreSQL, spans are measured by a monotonic clock."""
+    name = str(path.relative_to(PACKAGE))
+    if not name.startswith(("cli/", "testing/", "telemetry/")):  # which print it, but decide nothing by it
+        assert bool(wall_clocks_read(path)) == (name in READS_THE_WALL_CLOCK)
