@@ -26,7 +26,7 @@ class Pulse:
         """Start the thread. It ends with the running loop: nobody else could keep what the pulse promises."""
         owner = asyncio.get_running_loop()
         self._loop = asyncio.new_event_loop()
-        self._loop.create_task(_end_with(owner))
+        self._watch = self._loop.create_task(_end_with(owner))  # held, or it could be collected
         self._thread = threading.Thread(target=_beat, args=(self._loop,), name="sqla_oban pulse", daemon=True)
         self._thread.start()
 
