@@ -9,15 +9,17 @@ from sqla_oban.outcomes import Cancel, Record, Snooze
 from sqla_oban.runner import SqlaOban
 from sqla_oban.settings import QueueConfig
 from sqla_oban.states import JobState
-from sqla_oban.workers import current_job, job, worker
+from sqla_oban.workers import CronJob, Schedule, current_job, job, worker
 
 __all__ = [
     "Cancel",
+    "CronJob",
     "Job",
     "JobState",
     "Peer",
     "QueueConfig",
     "Record",
+    "Schedule",
     "Snooze",
     "SqlaOban",
     "current_job",

@@ -18,6 +18,7 @@
     ├── UnknownWorker (LookupError)       a job names a worker that this process does not know
     ├── JobTimeout (TimeoutError)         a job ran for longer than its worker allows
     ├── NoCurrentJob (LookupError)        `current_job()` outside of a running job
+    ├── EndlessJobs (RuntimeError)        in a test, jobs that enqueue jobs that enqueue jobs
     └── TemporaryPostgresError (RuntimeError)  no PostgreSQL to be found or started
 
 Each also derives from the builtin that callers would catch without knowing this tree. A message is one sentence
@@ -27,7 +28,7 @@ that says what was wrong, and what to do where that is not obvious.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from sqlalchemy.exc import DontWrapMixin
+from sqlalchemy.exc import DBAPIError, DontWrapMixin
 
 
 def shown(value: object, most: int = 100) -> str:
@@ -41,6 +42,19 @@ def shown(value: object, most: int = 100) -> str:
     except Exception:  # Python does not print integers of 4,301 digits, and a repr may do anything
         text = f"a {type(value).__qualname__} that cannot be shown"
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what PostgreSQL or the driver said, without SQLAlchemy's wrapping.
+
+    >>> reason(OSError(111, "Connection refused"))
+    '[Errno 111] Connection refused'
+    """
+    cause: BaseException = error
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        cause = error.orig.__cause__ or error.orig
+    lines = str(cause).strip().splitlines()
+    return lines[0] if lines else type(cause).__name__
 
 
 class ObanError(Exception):
@@ -125,6 +139,10 @@ class JobTimeout(ObanError, TimeoutError):
 
 class NoCurrentJob(ObanError, LookupError):
     """`current_job()` was called where no job is running."""
+
+
+class EndlessJobs(ObanError, RuntimeError):
+    """Jobs that a test runs enqueue ever more of them."""
 
 
 class TemporaryPostgresError(ObanError, RuntimeError):

@@ -6,6 +6,7 @@ All durations are seconds. Every class raises ConfigurationError for a value out
 from sqla_oban.settings.engine import AckerSettings, HeartbeatSettings, LeaderSettings, NotifierSettings, StagerSettings
 from sqla_oban.settings.maintenance import LifelineSettings, PrunerSettings
 from sqla_oban.settings.queue import QueueConfig
+from sqla_oban.settings.scheduler import SchedulerSettings
 
 __all__ = [
     "AckerSettings",
@@ -15,5 +16,6 @@ __all__ = [
     "NotifierSettings",
     "PrunerSettings",
     "QueueConfig",
+    "SchedulerSettings",
     "StagerSettings",
 ]

@@ -34,6 +34,11 @@ class Arguments:
         self._positional = [parameter.name for parameter in parameters if parameter.kind is Kind.POSITIONAL_ONLY]
         self._rest = next((one.name for one in parameters if one.kind is Kind.VAR_KEYWORD), None)
 
+    @property
+    def required(self) -> frozenset[str]:
+        """The parameters that have no default."""
+        return self._required
+
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a call by name; the job that takes them checks that they are JSON values.
 

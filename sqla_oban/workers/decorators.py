@@ -12,6 +12,7 @@ from sqla_oban.workers.arguments import Arguments
 from sqla_oban.workers.definition import Definition, MakeJob, checked_options, checked_rules
 from sqla_oban.workers.options import JobDefaults, JobOptions, WorkerOptions, executor_kind
 from sqla_oban.workers.registry import REGISTRY, default_name, origin
+from sqla_oban.workers.schedule import Schedule
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -107,11 +108,13 @@ def job(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
             `current_job().cancelled`, and left behind with a warning. Default: no limit.
         deadline: seconds or a timedelta after it is due within which a job must begin; later it is cancelled
             instead. Default: no limit.
+        cron: a cron expression or a Schedule, by which the leader makes a job of it, without arguments.
         executor: "async" or "thread"; default by the function's kind: a sync one runs in a thread.
 
     Raises:
         UnknownOption: there is no such option.
         DeclarationError: the function cannot be a worker, or its name is taken.
+        InvalidSchedule: `cron` cannot be understood.
         InvalidJob: an option is out of range.
 
     >>> @job(queue="mailers", max_attempts=5)
@@ -160,6 +163,12 @@ def _declare_function(function: Callable[..., Any], options: Mapping[str, Any]) 
     name = _name(function, options)
     defaults = checked_options(options, f"@job {name}")
     arguments = Arguments(function, name)
+    if "cron" in options and arguments.required:
+        missing = ", ".join(sorted(arguments.required))
+        raise DeclarationError(
+            f"@job {name} has cron=, which calls it without arguments, and requires {missing}; give them defaults, "
+            "or give a CronJob with them to SqlaOban(cron=[...])"
+        )
 
     def prepare(stored: object, _: MakeJob) -> Callable[[], Any]:
         positional, keywords = arguments.call(stored)
@@ -216,8 +225,13 @@ def _register(
             prepare=prepare,
             rules=checked_rules(options, target, name),
             origin=origin(target),
+            cron=_schedule(options.get("cron")),
         )
     )
+
+
+def _schedule(cron: object) -> Schedule | None:
+    return cron if cron is None or isinstance(cron, Schedule) else Schedule(cron)  # type: ignore[arg-type]  # it checks
 
 
 def _name(target: Callable[..., Any], options: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from sqla_oban.errors import DeclarationError, InvalidJob, UnknownOption, shown
 from sqla_oban.models import Job
 from sqla_oban.outcomes import MAX_DELAY
 from sqla_oban.workers.options import CHECKS, DECLARABLE, ExecutorKind, JobDefaults
+from sqla_oban.workers.schedule import Schedule
 
 MakeJob = Callable[[], Job]
 """Builds the mapped `Job` of the running one; called only by workers that want it, because it takes its time."""
@@ -64,6 +65,7 @@ class Definition:
         prepare: makes, of the stored args and the job, the call without arguments that does the work.
         rules: how its executions are bounded.
         origin: file and name of the declaration, to tell a reload from a clash of names.
+        cron: when to make a job without arguments of it, again and again.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Definition:
     prepare: Callable[[object, MakeJob], Callable[[], Any]]
     rules: Rules
     origin: tuple[str, str]
+    cron: Schedule | None = None
 
 
 def checked_options(options: Mapping[str, Any], where: str) -> JobDefaults:

@@ -10,6 +10,7 @@ from sqla_oban.errors import DeclarationError, InvalidJob, UnknownOption, shown
 from sqla_oban.models import Job
 from sqla_oban.models.checks import aware, checked_delay, checked_name, checked_number, normal_tags
 from sqla_oban.payload import snapshot
+from sqla_oban.workers.schedule import Schedule
 
 
 class ExecutorKind(StrEnum):
@@ -42,6 +43,7 @@ class WorkerOptions(TypedDict, total=False):
     meta: Mapping[str, Any]
     backoff: Callable[[Job], float]
     timeout: float | timedelta | Callable[[Job], float | None]
+    cron: str | Schedule
     deadline: float | timedelta
     executor: str
 
@@ -105,7 +107,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "schedule_in": checked_delay,
     "scheduled_at": lambda value: aware("scheduled_at", value),
 }
-DECLARABLE = {*CHECKS, "name", "backoff", "timeout", "deadline", "executor"} - {"schedule_in", "scheduled_at"}
+DECLARABLE = {*CHECKS, "name", "cron", "backoff", "timeout", "deadline", "executor"} - {"schedule_in", "scheduled_at"}
 
 
 def executor_kind(value: str | None, *, asynchronous: bool, where: str) -> ExecutorKind:

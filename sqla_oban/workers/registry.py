@@ -22,6 +22,10 @@ class Registry:
     def __iter__(self) -> Iterator[str]:
         return iter(self._definitions)
 
+    def definitions(self) -> list[Definition]:
+        """All workers that are known."""
+        return list(self._definitions.values())
+
     def add(self, definition: Definition) -> None:
         """Make a worker known. The same declaration once more, as by a reload, replaces itself.
 

@@ -10,8 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import JobState
 from sqla_oban.engine.clock import now as real_now
-from sqla_oban.settings import LeaderSettings
-from sqla_oban.telemetry.events import Beaten, JobFinished, JobRescued, JobsPruned, LeadershipGained, LivenessLost
+from sqla_oban.settings import LeaderSettings, SchedulerSettings
+from sqla_oban.telemetry.events import (
+    Beaten,
+    CronTicked,
+    JobFinished,
+    JobRescued,
+    JobsPruned,
+    LeadershipGained,
+    LivenessLost,
+)
 from tests.shop import gate, noop, pass_gate
 from tests.support import Recorder, enqueue, eventually, jobs
 
@@ -85,6 +93,31 @@ async def test_a_lease_is_not_stolen_by_it(engine: AsyncEngine, start: Any, even
     async with engine.connect() as connection:
         left = await connection.scalar(text("SELECT expires_at - timezone('UTC', now()) FROM oban_peers"))
     assert timedelta(seconds=15) < left < timedelta(seconds=31)
+
+
+@either_way
+@pytest.mark.usefixtures("wrong_clock")
+async def test_no_tick_of_the_crontab_comes_twice_or_early(engine: AsyncEngine, start: Any, events: Recorder) -> None:
+    async with engine.begin() as connection:
+        hour = (await connection.execute(text("SELECT extract(hour FROM timezone('UTC', now()))::int"))).scalar_one()
+        for name, of_day, back in (("due", hour, 2), ("an hour ago", hour - 1, 0), ("in an hour", hour + 1, 0)):
+            await connection.execute(
+                text(
+                    "INSERT INTO oban_crons (name, expression, worker, last_tick) VALUES (:name, :expression, "
+                    "'shop.noop', timezone('UTC', now()) - make_interval(hours => :back))"
+                ),
+                {"name": name, "expression": f"* {of_day % 24} * * *", "back": back},
+            )
+    nodes = [await start(queues={"default": 5}, scheduler=SchedulerSettings(interval=0.1)) for _ in range(2)]
+    await events.wait_for(CronTicked, name="due")
+    beats = len(events.of(Beaten))
+    await events.wait_for(Beaten, count=beats + 20)
+    for node in nodes:
+        await node.stop()
+    assert {one.name for one in events.of(CronTicked)} == {"due"}
+    made = [one.meta["cron_at"] for one in await jobs(engine)]
+    assert 1 <= len(made) <= 3  # the present minute's, and those in which the test may end
+    assert len(set(made)) == len(made)
 
 
 async def states_are(engine: AsyncEngine, states: list[JobState]) -> bool:
