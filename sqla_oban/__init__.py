@@ -4,6 +4,7 @@
 >>> await SqlaOban(engine, queues={"default": 10}).run()  # runs them  # doctest: +SKIP
 """
 
+from sqla_oban.control.queue_info import QueueInfo
 from sqla_oban.models import Job, Peer, metadata
 from sqla_oban.outcomes import Cancel, Record, Snooze
 from sqla_oban.runner import SqlaOban
@@ -18,6 +19,7 @@ __all__ = [
     "JobState",
     "Peer",
     "QueueConfig",
+    "QueueInfo",
     "Record",
     "Schedule",
     "Snooze",

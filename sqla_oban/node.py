@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -16,12 +16,16 @@ from sqla_oban.engine.heartbeat import Heartbeat
 from sqla_oban.engine.leader import Leader
 from sqla_oban.engine.notifier import Notifier
 from sqla_oban.engine.producer import Producer
+from sqla_oban.engine.producers import STOPPING, Producers
 from sqla_oban.engine.pulse import Pulse
+from sqla_oban.engine.queues import LocalQueues
 from sqla_oban.engine.service import Service
 from sqla_oban.engine.sleep import Sleep
 from sqla_oban.engine.stager import Stager
+from sqla_oban.engine.switchboard import Switchboard
 from sqla_oban.maintenance.lifeline import Lifeline
 from sqla_oban.maintenance.pruner import Pruner
+from sqla_oban.maintenance.scheduler import Scheduler
 from sqla_oban.queries.producers import DEREGISTER, producer_id
 from sqla_oban.settings import (
     AckerSettings,
@@ -31,9 +35,11 @@ from sqla_oban.settings import (
     NotifierSettings,
     PrunerSettings,
     QueueConfig,
+    SchedulerSettings,
     StagerSettings,
 )
 from sqla_oban.telemetry.events import RunnerStarted, RunnerStopped
+from sqla_oban.workers.crontab import CronJob, declared
 from sqla_oban.workers.options import ExecutorKind
 from sqla_oban.workers.registry import REGISTRY
 
@@ -41,8 +47,6 @@ log = logging.getLogger(__name__)
 
 STATEMENT_TIMEOUT = 10.0
 """Seconds that a statement may take before its connection counts as broken."""
-STOPPING = 3.0
-"""Seconds that jobs have to end after they were told to stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,7 @@ class Settings:
     queues: Mapping[str, QueueConfig]
     schema: str | None
     leadership: bool
+    shutdown_grace_period: float
     notifier: NotifierSettings
     heartbeat: HeartbeatSettings
     leader: LeaderSettings
@@ -61,6 +66,8 @@ class Settings:
     acker: AckerSettings
     lifeline: LifelineSettings
     pruner: PrunerSettings
+    scheduler: SchedulerSettings
+    cron: Sequence[CronJob]
 
 
 class Node:
@@ -86,12 +93,13 @@ class Node:
         self._threads = ThreadDispatcher()
         self._notifier = self._make_notifier()
         self._acker = Acker(self._links["ack"], node=settings.node, settings=settings.acker)
-        self._producers = [self._make_producer(queue, config.limit) for queue, config in settings.queues.items()]
+        self._producers = self._make_producers()
         self._heartbeat = self._make_heartbeat()
+        self.queues = self._make_queues()
         self._leader = self._make_leader() if settings.leadership else None
-        self._lifeline = self._make_lifeline(self._leader) if self._leader is not None else None
+        self._guards = self._make_guards(self._leader) if self._leader is not None else []
         self._upkeep = self._make_upkeep()
-        self._wire()
+        self._switchboard = Switchboard(self._notifier, self._producers, self.queues, on_crons=self._wake_upkeep)
 
     @property
     def is_leader(self) -> bool:
@@ -100,16 +108,16 @@ class Node:
 
     async def start(self) -> None:
         """Start everything; if something fails, stop what was started and raise."""
-        self._loop = asyncio.get_running_loop()
+        self._switchboard.connect()
         self._pulse.start()
         try:
             await self._pulse.run(self._heartbeat.start())
             await self._pulse.run(self._notifier.start())
             if self._leader is not None:
                 await self._pulse.run(self._leader.start())
-            if self._lifeline is not None:
-                await self._pulse.run(self._lifeline.start())
-            for service in (self._acker, *self._producers, *self._upkeep):
+            for guard in self._guards:
+                await self._pulse.run(guard.start())
+            for service in (self._acker, self.queues, *self._upkeep):
                 await service.start()
         except BaseException:
             await self.stop(grace=0)
@@ -123,12 +131,14 @@ class Node:
             grace: seconds that running jobs have to end.
             hurry: when set, the grace period is over.
         """
-        await asyncio.gather(*(_quietly(service.stop()) for service in (*self._upkeep, *self._producers)))
-        for service in (self._lifeline, self._leader):
-            if service is not None:
-                await _quietly(self._pulse.run(service.stop()))
+        services = (self.queues, *self._upkeep, *self._producers)
+        await asyncio.gather(*(_quietly(service.stop()) for service in services))
+        await asyncio.gather(*(_quietly(late.stop()) for late in self._producers))  # of queues started meanwhile
+        for service in (*self._guards, *filter(None, [self._leader])):
+            await _quietly(self._pulse.run(service.stop()))
         await self._drain(grace, hurry or asyncio.Event())
-        unfinished = sum(await asyncio.gather(*(producer.abandon(STOPPING) for producer in self._producers)))
+        unfinished = sum(len(producer.running.abandon()) for producer in self._producers)
+        await asyncio.gather(*(producer.running.drain(STOPPING) for producer in self._producers))
         await _quietly(self._acker.stop())
         await _quietly(self._hand_back())
         await _quietly(self._pulse.run(self._heartbeat.stop()))
@@ -139,7 +149,7 @@ class Node:
 
     async def _drain(self, grace: float, hurry: asyncio.Event) -> None:
         async def all_drained() -> None:
-            await asyncio.gather(*(producer.drain(grace) for producer in self._producers))
+            await asyncio.gather(*(producer.running.drain(grace) for producer in self._producers))
 
         async def hurried() -> None:
             await hurry.wait()
@@ -174,6 +184,25 @@ class Node:
             settings=self._settings.notifier,
         )
 
+    def _make_producers(self) -> Producers:
+        return Producers(
+            self._make_producer,
+            self._acker,
+            register=lambda: self._pulse.run(self._heartbeat.prove()),
+            forget=lambda uuid: self._pulse.run(self._heartbeat.forget(uuid)),
+            grace=self._settings.shutdown_grace_period,
+        )
+
+    def _make_queues(self) -> LocalQueues:
+        return LocalQueues(
+            self._links["ack"],
+            self._notifier,
+            self._producers,
+            name=self._settings.name,
+            node=self._settings.node,
+            configured=self._settings.queues,
+        )
+
     def _make_producer(self, queue: str, limit: int) -> Producer:
         uuid, node = producer_id(), self._settings.node
         dispatchers: dict[ExecutorKind, Dispatcher] = {
@@ -199,8 +228,8 @@ class Node:
             name=self._settings.name,
             node=self._settings.node,
             settings=self._settings.heartbeat,
-            on_lost=lambda: self._tell_producers(Producer.pause),
-            on_restored=lambda: self._tell_producers(Producer.resume),
+            on_lost=lambda: self._producers.tell(Producer.fence),
+            on_restored=lambda: self._producers.tell(Producer.unfence),
         )
 
     def _make_leader(self) -> Leader:
@@ -227,37 +256,18 @@ class Node:
             return [stager]
         return [stager, Pruner(ack, self._leader, node=settings.node, settings=settings.pruner)]
 
-    def _make_lifeline(self, leader: Leader) -> Lifeline:
-        """It works in the pulse: a job that blocks this node's loop must not keep others from being rescued."""
-        return Lifeline(
-            self._links["pulse"],
-            leader,
-            node=self._settings.node,
-            schema=self._settings.schema,
-            settings=self._settings.lifeline,
-        )
-
-    def _wire(self) -> None:
-        by_queue = {producer.queue: producer for producer in self._producers}
-
-        def on_insert(notice: dict[str, object]) -> None:
-            producer = by_queue.get(str(notice.get("queue")))
-            if producer is not None:
-                producer.look()
-
-        self._notifier.subscribe("insert", on_insert)
-        self._notifier.on_hearing = lambda: self._tell_producers(Producer.look)
+    def _make_guards(self, leader: Leader) -> list[Service]:
+        """The upkeep that works in the pulse: a job that blocks this node's loop must not hold it up."""
+        settings, link = self._settings, self._links["pulse"]
+        entries = declared(settings.cron, REGISTRY.definitions())
+        return [
+            Lifeline(link, leader, node=settings.node, schema=settings.schema, settings=settings.lifeline),
+            Scheduler(link, leader, entries, node=settings.node, settings=settings.scheduler),
+        ]
 
     def _wake_upkeep(self) -> None:
-        if self._lifeline is not None:
-            self._lifeline.wake()
-        for service in self._upkeep:
+        for service in (*self._guards, *self._upkeep):
             service.wake()
-
-    def _tell_producers(self, what: Callable[[Producer], None]) -> None:
-        """From the pulse thread: have the producers do something in their own loop."""
-        for producer in self._producers:
-            self._loop.call_soon_threadsafe(what, producer)
 
 
 async def _quietly(ending: Awaitable[object]) -> None:

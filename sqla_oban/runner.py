@@ -1,24 +1,24 @@
 """`SqlaOban`: the queue as a service beside or inside an application."""
 
 import asyncio
-import contextlib
 import itertools
-import os
-import signal
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+from sqla_oban.control.crons import Crons
 from sqla_oban.control.jobs import Jobs
+from sqla_oban.control.queues import MAX_NODE, Queues, Runners
 from sqla_oban.control.sessions import Sessions
-from sqla_oban.errors import ConfigurationError, InvalidJob, UnsupportedEngine, shown
+from sqla_oban.engine.interrupts import handled
+from sqla_oban.errors import ConfigurationError, InvalidJob, UnknownOption, UnsupportedEngine, shown
 from sqla_oban.migrations import check_version, home_of
 from sqla_oban.models.checks import checked_name
 from sqla_oban.node import Node, Settings
+from sqla_oban.process import process_name
 from sqla_oban.settings import (
     AckerSettings,
     HeartbeatSettings,
@@ -27,11 +27,12 @@ from sqla_oban.settings import (
     NotifierSettings,
     PrunerSettings,
     QueueConfig,
+    SchedulerSettings,
     StagerSettings,
 )
 from sqla_oban.settings.checks import positive
+from sqla_oban.workers.crontab import CronJob, declared
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _instances = itertools.count(1)
 
 
@@ -50,7 +51,9 @@ class SqlaOban:
         schema: the schema of the tables; default: where the engine's search path finds them.
         leadership: whether this node may lead; default: if it has queues.
         shutdown_grace_period: seconds that running jobs have to end when the runner stops.
-        notifier, heartbeat, leader, stager, acker, lifeline, pruner: settings of the services.
+        notifier, heartbeat, leader, stager, acker, lifeline, pruner, scheduler: settings of the services.
+        cron: entries of the crontab, beside those that workers declare with `cron=`. The node that leads makes their
+            jobs, so all nodes of a `name` that may lead should have the same.
 
     Raises:
         UnsupportedEngine: `engine` is no AsyncEngine on PostgreSQL.
@@ -77,18 +80,21 @@ class SqlaOban:
         acker: AckerSettings | None = None,
         lifeline: LifelineSettings | None = None,
         pruner: PrunerSettings | None = None,
+        scheduler: SchedulerSettings | None = None,
+        cron: Sequence[CronJob] = (),
     ) -> None:
+        self._options = {option: value for option, value in locals().items() if option not in ("self", "engine")}
         self._engine = _checked_engine(engine)
         configs = {_queue_name(queue): _queue_config(queue, value) for queue, value in (queues or {}).items()}
         if shutdown_grace_period != 0:
             positive("shutdown_grace_period", shutdown_grace_period)
-        self._grace = shutdown_grace_period
         self._settings = Settings(
             name=_text("name", name),
             node=_default_node() if node is None else _text("node", node),
             queues=configs,
             schema=None if schema is None else _text("schema", schema),
             leadership=bool(configs) if leadership is None else leadership,
+            shutdown_grace_period=shutdown_grace_period,
             notifier=notifier or NotifierSettings(),
             heartbeat=heartbeat or HeartbeatSettings(),
             leader=leader or LeaderSettings(),
@@ -96,13 +102,46 @@ class SqlaOban:
             acker=acker or AckerSettings(),
             lifeline=lifeline or LifelineSettings(),
             pruner=pruner or PrunerSettings(),
+            scheduler=scheduler or SchedulerSettings(),
+            cron=tuple(declared(cron, ()).values()),
         )
         sessions = Sessions(
             session_factory or async_sessionmaker(engine, expire_on_commit=False), self._settings.schema
         )
         self._jobs = Jobs(sessions, schema=self._settings.schema)
+        self._crons = Crons(sessions, schema=self._settings.schema)
+        self._queues = Queues(
+            sessions,
+            runners=Runners(self._settings.name, self._settings.schema),
+            node=self._settings.node,
+            here=lambda: None if self._node is None else self._node.queues,
+        )
         self._node: Node | None = None
         self._changing = asyncio.Lock()
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The application's engine."""
+        return self._engine
+
+    @property
+    def settings(self) -> Settings:
+        """What the options came to, with the defaults of those that were not given."""
+        return self._settings
+
+    def with_options(self, **options: Any) -> Self:
+        """Another runner on the same engine, with these options over those that this one was made with.
+
+        Raises:
+            UnknownOption: there is no such option.
+            ConfigurationError: a queue or a setting is wrong.
+
+        >>> await oban.with_options(queues={"media": 2}, node="media-1").run()  # doctest: +SKIP
+        """
+        for option in options:
+            if option not in self._options:
+                raise UnknownOption(option, self._options, type(self).__qualname__)
+        return type(self)(self._engine, **{**self._options, **options})
 
     @property
     def name(self) -> str:
@@ -124,6 +163,16 @@ class SqlaOban:
         """What can be done to stored jobs: get, cancel, retry, delete, update."""
         return self._jobs
 
+    @property
+    def crons(self) -> Crons:
+        """What can be done to the crontab: create, update, pause, resume, delete, get."""
+        return self._crons
+
+    @property
+    def queues(self) -> Queues:
+        """What can be done to queues: pause, resume, scale, start, stop, check."""
+        return self._queues
+
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT, let running jobs end, and return. A second signal ends the grace period.
 
@@ -133,7 +182,7 @@ class SqlaOban:
             SchemaMismatch: the database's tables are of another version than this library needs.
         """
         asked, hurry = asyncio.Event(), asyncio.Event()
-        with _signals(lambda: hurry.set() if asked.is_set() else asked.set()):
+        with handled(lambda: hurry.set() if asked.is_set() else asked.set()):
             await self.start()
             try:
                 await asked.wait()
@@ -168,7 +217,7 @@ class SqlaOban:
         async with self._changing:
             if self._node is not None:
                 node, self._node = self._node, None
-                await asyncio.shield(node.stop(self._grace, hurry))
+                await asyncio.shield(node.stop(self._settings.shutdown_grace_period, hurry))
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -211,30 +260,12 @@ def _queue_config(queue: str, value: object) -> QueueConfig:
 
 
 def _text(what: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or "\x00" in value:
-        raise ConfigurationError(f"{what} must be a non-blank str, got {shown(value)}")
+    if not isinstance(value, str) or not value.strip() or "\x00" in value or len(value) > MAX_NODE:
+        raise ConfigurationError(f"{what} must be a non-blank str of {MAX_NODE} characters at most, got {shown(value)}")
     return value
 
 
 def _default_node() -> str:
     """Host and process, and for a second runner in the process its number."""
     number = next(_instances)
-    return f"{socket.gethostname()}.{os.getpid()}" + (f".{number}" if number > 1 else "")
-
-
-@contextlib.contextmanager
-def _signals(handler: Any) -> Iterator[None]:
-    """Have `handler` called on the signals that end a service; put back what was there before."""
-    loop, before = asyncio.get_running_loop(), {}
-    try:
-        for number in SIGNALS:
-            before[number] = signal.getsignal(number)
-            loop.add_signal_handler(number, handler)
-    except (ValueError, RuntimeError, NotImplementedError):
-        before.clear()
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, previous)
+    return process_name() + (f".{number}" if number > 1 else "")

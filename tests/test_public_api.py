@@ -19,6 +19,7 @@ PUBLIC = {
     "Peer",
     "QueueConfig",
     "CronJob",
+    "QueueInfo",
     "Record",
     "Schedule",
     "Snooze",

@@ -200,7 +200,7 @@ async def test_a_database_of_another_kind_is_refused(monkeypatch: pytest.MonkeyP
         ({"queues": {"a": True}}, "takes a number of jobs or a QueueConfig"),
         ({"queues": {"a": "10"}}, "takes a number of jobs or a QueueConfig"),
         ({"name": " "}, "name must be a non-blank str"),
-        ({"name": 10**5_000}, "name must be a non-blank str, got a int that cannot be shown"),
+        ({"name": 10**5_000}, "name must be a non-blank str of 255 characters at most, got a int that cannot be shown"),
         ({"node": "a\x00b"}, "node must be a non-blank str"),
         ({"schema": ""}, "schema must be a non-blank str"),
         ({"shutdown_grace_period": -1}, "above zero"),

@@ -47,7 +47,7 @@ NUMBERS = fields_of(int)
 
 def test_every_field_is_covered_here() -> None:
     everything = sum(len(dataclasses.fields(kind)) for kind in CLASSES)
-    assert len(DURATIONS) + len(NUMBERS) == everything - 1  # the one is PrunerSettings.max_age, tested by itself
+    assert len(DURATIONS) + len(NUMBERS) == everything - 2  # PrunerSettings.max_age and QueueConfig.paused, see below
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -172,3 +172,9 @@ def test_an_age_is_a_duration_above_zero_and_at_most_a_century(age: Any) -> None
 def test_settings_are_frozen(kind: type[Any], field: str) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(kind(), field, 5)
+
+
+@pytest.mark.parametrize("paused", [0, 1, "yes", None])
+def test_a_queue_is_configured_as_paused_or_not(paused: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^QueueConfig\.paused must be True or False, got "):
+        QueueConfig(paused=paused)

@@ -8,20 +8,22 @@ from before it sent the last proof, stops them itself first: a job does not run 
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from uuid import UUID
 
 from sqla_oban import telemetry
 from sqla_oban.engine.clock import now
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.producer import Producer
 from sqla_oban.engine.service import Service
-from sqla_oban.queries.producers import BEAT
+from sqla_oban.queries.producers import BEAT, DEREGISTER
 from sqla_oban.settings import HeartbeatSettings
 from sqla_oban.telemetry.events import Beaten, LivenessLost
 
 
 class Heartbeat(Service):
-    """Renews the rows of `producers`.
+    """Renews the rows of `producers`, whichever there are at the time.
 
     Args:
         on_lost: called, on the heartbeat's thread, when the node can no longer count as alive.
@@ -31,7 +33,7 @@ class Heartbeat(Service):
     def __init__(
         self,
         link: Link,
-        producers: Sequence[Producer],
+        producers: Iterable[Producer],
         *,
         name: str,
         node: str,
@@ -62,27 +64,40 @@ class Heartbeat(Service):
 
     async def tick(self) -> float:
         """Prove that the producers live; returns when to do it again."""
+        await self.prove()
+        return min(self._settings.interval, max(0.0, self._good_until - now()) / 2)  # sooner after a slow beat
+
+    async def prove(self) -> None:
+        """Prove that the producers live, and tell what has changed about them; so are new ones registered."""
         if self._good_until < now():
             self._lose()  # the machine was suspended, and its timers with it
-        sent = now()
-        await self._link.execute(
+        sent, producers = now(), tuple(self._producers)
+        rows = await self._link.execute(
             BEAT,
             {
-                "uuids": [producer.uuid for producer in self._producers],
-                "queues": [producer.queue for producer in self._producers],
-                "limits": [producer.limit for producer in self._producers],
+                "uuids": [producer.uuid for producer in producers],
+                "queues": [producer.queue for producer in producers],
+                "limits": [producer.limit for producer in producers],
+                "paused": [producer.paused for producer in producers],
+                "running": [len(producer.running) for producer in producers],
                 "name": self._name,
                 "node": self.node,
                 "ttl": self._settings.ttl,
             },
         )
+        beginnings: dict[UUID, datetime] = {row.uuid: row.started_at for row in rows}
+        for producer in producers:
+            producer.started_at = beginnings[producer.uuid]
         self._good_until = sent + self._settings.ttl - self._settings.margin
         self._set_alarm()
         telemetry.emit(Beaten(node=self.node))
         if self._lost:
             self._lost = False
             self._on_restored()
-        return min(self._settings.interval, max(0.0, self._good_until - now()) / 2)  # sooner after a slow beat
+
+    async def forget(self, uuid: UUID) -> None:
+        """Remove the row of a producer that is no longer among the producers: no beat after this brings it back."""
+        await self._link.execute(DEREGISTER, {"uuids": [uuid]})
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:

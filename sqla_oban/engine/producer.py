@@ -4,21 +4,21 @@ import asyncio
 import logging
 import math
 import time
-from functools import partial
+from datetime import datetime
 from operator import attrgetter
 from uuid import UUID
 
 from sqla_oban import telemetry
 from sqla_oban.engine.acker import Acker
 from sqla_oban.engine.database import Link
-from sqla_oban.engine.executor import Execution, Executor
+from sqla_oban.engine.executor import Executor
+from sqla_oban.engine.running import Running
 from sqla_oban.engine.service import Service
 from sqla_oban.engine.sleep import Sleep
-from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import CLAIM, Claimed, Cursor
 from sqla_oban.queries.release import release
 from sqla_oban.states import JobState
-from sqla_oban.telemetry.events import JobsClaimed, JobsReleased
+from sqla_oban.telemetry.events import JobsClaimed, JobsReleased, QueuePaused, QueueResumed, QueueScaled
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +38,14 @@ in_order = attrgetter("priority", "scheduled_at", "id")
 class Producer(Service):
     """Keeps up to `limit` jobs of `queue` running.
 
+    Two things keep it from claiming, each for itself: an operator's pause, during which what runs goes on, and the
+    fence around a node that may count as dead, which stops what runs.
+
+    Its `started_at` is the moment of its first beat, by PostgreSQL's clock.
+
     Two invariants:
 
-    * `_running` and the acker's pending outcomes are all that this producer holds. After a claim whose answer was
+    * `running` and the acker's pending outcomes are all that this producer holds. After a claim whose answer was
       lost that may be untrue, and before the next claim whatever else is executing in its name is handed back.
     * The cursor is only a shortcut. Jobs that arrive before it are found when the notifier or the stager says so,
       when a claim comes back short, and once a second in any case.
@@ -63,28 +68,25 @@ class Producer(Service):
         self.uuid = uuid
         self.queue = queue
         self.limit = limit
+        self.started_at: datetime | None = None
+        self.paused = False
+        self.running = Running(executor, acker, self._make_turn)
         self._link = link
-        self._executor = executor
         self._acker = acker
         self._sleep = sleep
         self._holder = [node, str(uuid)]
         self._release = release(schema)
-        self._running: set[Execution] = set()
         self._cursor = START
         self._rewound = -math.inf
         self._audited = time.monotonic()
         self._full_since: float | None = None
-        self._paused = False
+        self._claiming = asyncio.Lock()
+        self._fenced = False
 
     @property
     def asleep(self) -> bool:
         """Whether the queue has room, so that a lost wake-up would matter."""
-        return len(self._running) < self.limit and not self._paused
-
-    @property
-    def running(self) -> int:
-        """How many jobs run here now."""
-        return len(self._running)
+        return len(self.running) < self.limit and not self.paused and not self._fenced and not self.stopping
 
     def look(self) -> None:
         """There may be new work, anywhere in the queue. Safe from any thread."""
@@ -97,48 +99,63 @@ class Producer(Service):
             await self._audit()
         while (demand := self._demand()) > 0 and not self.stopping:
             self._full_since = None
-            claimed = await self._claim(demand)
-            if self._paused:  # meanwhile: these may be others' by now; the audit that `resume` asks for sorts it out
-                return None
-            self._set_running(claimed)
+            async with self._claiming:
+                claimed = await self._claim(demand)
+                if self._fenced:  # these may be others' by now; the audit that `unfence` asks for sorts it out
+                    return None
+                self._set_running(claimed)
             if len(claimed) < demand and not await self._is_more_expected():
                 return self._sleep.pause
         return await self._wait_for_room()
 
-    async def drain(self, seconds: float) -> None:
-        """Wait for the running jobs to end, at most so long."""
-        if tasks := self._tasks():
-            await asyncio.wait(tasks, timeout=seconds)
-
-    async def abandon(self, seconds: float) -> int:
-        """Stop the running jobs, wait at most so long for them to see it, and say how many there were."""
-        abandoned = list(self._running)
-        for execution in abandoned:
-            execution.abandon()
-        await self.drain(seconds)
-        return len(abandoned)
+    async def hush(self) -> None:
+        """Be rung no longer; to be called once it has stopped."""
+        await self._sleep.end()
 
     def pause(self) -> None:
-        """Claim nothing and stop what runs: this node may count as dead. What runs on has lost its claim."""
-        self._paused = True
-        for execution in self._running:
-            execution.abandon()
+        """Claim nothing until `resume`; what runs goes on, and what a claim under way brings runs as well."""
+        if not self.paused:
+            self.paused = True
+            telemetry.emit(QueuePaused(node=self.node, queue=self.queue))
+            self.wake()  # to drop the key
 
     def resume(self) -> None:
-        """Claim again, once what was stopped has been handed back."""
-        self._paused = False
+        """Claim again after a `pause`."""
+        if self.paused:
+            self.paused = False
+            telemetry.emit(QueueResumed(node=self.node, queue=self.queue))
+            self.look()
+
+    def scale(self, limit: int) -> None:
+        """Keep up to `limit` jobs running; where more are running, let them end."""
+        if limit != self.limit:
+            self.limit = limit
+            telemetry.emit(QueueScaled(node=self.node, queue=self.queue, limit=limit))
+            self.look()
+
+    async def claim_ended(self) -> None:
+        """Wait until a claim that is under way has come back."""
+        async with self._claiming:
+            pass
+
+    def fence(self) -> None:
+        """Claim nothing and stop what runs: this node may count as dead. What runs on has lost its claim."""
+        self._fenced = True
+        self.running.abandon()
+
+    def unfence(self) -> None:
+        """Claim again, unless paused, once what was stopped has been handed back."""
+        self._fenced = False
         self._audited = -math.inf
         self.look()
 
     def cancel(self, job_id: int, attempt: int | None) -> None:
         """Stop a job if it runs here, in that attempt or whichever it is in."""
-        for execution in self._running:
-            if execution.claimed.id == job_id and attempt in (None, execution.claimed.attempt):
-                execution.cancel()
+        self.running.cancel(job_id, attempt)
 
     async def release(self) -> None:
         """Hand back what is still executing in this producer's name and is not running here."""
-        keep = [one.claimed.id for one in self._running if not one.abandoned] + self._acker.pending_ids
+        keep = self.running.kept_ids + self._acker.pending_ids
         rows = await self._link.execute(self._release, {"producer": str(self.uuid), "keep": keep})
         if rows:
             ids = tuple(row[0] for row in rows)
@@ -146,7 +163,7 @@ class Producer(Service):
             telemetry.emit(JobsReleased(node=self.node, queue=self.queue, ids=ids))
 
     def _demand(self) -> int:
-        return 0 if self._paused else min(self.limit - len(self._running), self._acker.room)
+        return 0 if self.paused or self._fenced else min(self.limit - len(self.running), self._acker.room)
 
     async def _claim(self, demand: int) -> list[Claimed]:
         if time.monotonic() - self._rewound > REWIND:
@@ -176,21 +193,13 @@ class Producer(Service):
         for row in claimed:
             if row.state is JobState.DISCARDED:
                 log.warning("discarded job %d of queue %r: it had no attempt left", row.id, self.queue)
-                continue
-            execution = Execution(row)
-            self._running.add(execution)
-            execution.task = asyncio.create_task(self._executor.execute(execution))
-            execution.task.add_done_callback(partial(self._ended, execution))
+        self.running.start(row for row in claimed if row.state is not JobState.DISCARDED)
 
-    def _ended(self, execution: Execution, task: asyncio.Task[Ack | None]) -> None:
-        """First into the acker, then out of the running: a job is never in neither."""
-        if not task.cancelled() and (ack := task.result()) is not None:
-            self._acker.add(ack)
-        self._running.discard(execution)
+    def _make_turn(self) -> None:
         self._bell.set()
 
     async def _wait_for_room(self) -> float | None:
-        if not self._paused and self._acker.room <= 0:
+        if not self.paused and not self._fenced and self._acker.room <= 0:
             return ACKS_FULL
         if not self._sleep.holds_key:
             return None
@@ -204,6 +213,3 @@ class Producer(Service):
     async def _audit(self) -> None:
         await self.release()
         self._audited = time.monotonic()
-
-    def _tasks(self) -> list[asyncio.Task[Ack | None]]:
-        return [execution.task for execution in self._running if execution.task is not None]

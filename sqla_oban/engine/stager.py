@@ -1,7 +1,7 @@
 """Makes due jobs available, and finds work whose wake-up was lost."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from sqla_oban import telemetry
 from sqla_oban.engine.database import Link
@@ -23,7 +23,7 @@ class Stager(Service):
         self,
         link: Link,
         notifier: Notifier,
-        producers: Sequence[Producer],
+        producers: Iterable[Producer],
         *,
         node: str,
         schema: str | None,

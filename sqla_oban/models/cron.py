@@ -37,7 +37,7 @@ class Cron(ObanBase):
     priority: Mapped[int | None] = mapped_column(SmallInteger)
     max_attempts: Mapped[int | None] = mapped_column(SmallInteger)
     tags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
-    meta: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    meta: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     declared: Mapped[bool] = mapped_column(server_default=false())
     paused: Mapped[bool] = mapped_column(server_default=false())
     last_tick: Mapped[datetime] = mapped_column(UTCDateTime, server_default=UTC_NOW)

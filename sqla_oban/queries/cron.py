@@ -88,6 +88,7 @@ def tick() -> Executable:
     ticks = (
         func.unnest(bindparam("ticks", type_=ARRAY(Text))).table_valued(column("at", Text)).render_derived(name="ticks")
     )
+    is_object = func.jsonb_typeof(turn.c.meta) == constant("object")
     given: dict[str, ColumnElement[Any]] = {
         "worker": turn.c.worker,
         "args": turn.c.args,
@@ -95,7 +96,9 @@ def tick() -> Executable:
             name: func.coalesce(turn.c[name], literal_column(default, JOBS.c[name].type))
             for name, default in DEFAULTS.items()
         },
-        "meta": func.coalesce(turn.c.meta, literal_column("'{}'::jsonb", JSONB)).op("||")(_told(turn, ticks.c.at)),
+        "meta": case((is_object, turn.c.meta), else_=literal_column("'{}'::jsonb", JSONB)).op("||")(
+            _told(turn, ticks.c.at)
+        ),
     }
     made = (
         insert(JOBS)

@@ -5,6 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Executable,
     Float,
@@ -17,7 +18,6 @@ from sqlalchemy import (
     cast,
     column,
     delete,
-    false,
     func,
     literal_column,
     select,
@@ -48,23 +48,32 @@ def producer_id() -> UUID:
 
 
 def beat() -> Executable:
-    """Registers the producers of a node, or proves that they still live; one statement for all of them."""
+    """Registers the producers of a node, or proves that they still live; one statement for all of them.
+
+    Returns the id of each, and when it was registered.
+    """
     rows = (
         func.unnest(
             bindparam("uuids", type_=ARRAY(Uuid)),
             bindparam("queues", type_=ARRAY(Text)),
             bindparam("limits", type_=ARRAY(Integer)),
+            bindparam("paused", type_=ARRAY(Boolean)),
+            bindparam("running", type_=ARRAY(Integer)),
         )
-        .table_valued(column("uuid", Uuid), column("queue", Text), column("limit", Integer))
+        .table_valued(
+            column("uuid", Uuid),
+            column("queue", Text),
+            column("limit", Integer),
+            column("paused", Boolean),
+            column("running", Integer),
+        )
         .render_derived(name="producer")
     )
     meta = func.jsonb_build_object(
-        constant("local_limit"),
-        rows.c.limit,
-        constant("paused"),
-        false(),
-        constant("ttl"),
-        cast(bindparam("ttl"), Float(53)),
+        *(constant("local_limit"), rows.c.limit),
+        *(constant("paused"), rows.c.paused),
+        *(constant("running"), rows.c.running),
+        *(constant("ttl"), cast(bindparam("ttl"), Float(53))),
     )
     fresh = insert(PRODUCERS).from_select(
         ["uuid", "queue", "meta", "name", "node", "started_at", "updated_at"],
@@ -74,7 +83,7 @@ def beat() -> Executable:
     )
     return fresh.on_conflict_do_update(
         index_elements=[PRODUCERS.c.uuid], set_={"updated_at": fresh.excluded.updated_at, "meta": fresh.excluded.meta}
-    )
+    ).returning(PRODUCERS.c.uuid, PRODUCERS.c.started_at)
 
 
 def deregister() -> Executable:

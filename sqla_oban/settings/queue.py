@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sqla_oban.errors import ConfigurationError, shown
 from sqla_oban.settings.checks import whole
 
 
@@ -11,11 +12,16 @@ class QueueConfig:
 
     Args:
         limit: how many of its jobs run here at the same time.
+        paused: whether it claims no jobs until it is resumed. What was said at run time (`oban.queues`) counts more
+            than either, also after a restart.
 
     >>> SqlaOban(engine, queues={"mailers": QueueConfig(limit=20)})  # doctest: +SKIP
     """
 
     limit: int = 10
+    paused: bool = False
 
     def __post_init__(self) -> None:
         whole("QueueConfig.limit", self.limit)
+        if not isinstance(self.paused, bool):
+            raise ConfigurationError(f"QueueConfig.paused must be True or False, got {shown(self.paused)}")

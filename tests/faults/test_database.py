@@ -209,7 +209,7 @@ async def test_jobs_claimed_while_the_node_came_to_count_as_dead_do_not_start(
         rows = await execute(link, statement, parameters)
         if statement is CLAIM and rows and not producers:
             producers.extend(one for one in gc.get_objects() if isinstance(one, Producer) and one.queue == "paused")
-            producers[0].pause()
+            producers[0].fence()
         return rows
 
     monkeypatch.setattr(Link, "execute", pause_meanwhile)
@@ -219,7 +219,7 @@ async def test_jobs_claimed_while_the_node_came_to_count_as_dead_do_not_start(
     beats = len(events.of(Beaten))
     await events.wait_for(Beaten, count=beats + 3)
     assert events.of(JobStarted) == []
-    producers[0].resume()
+    producers[0].unfence()
     await events.wait_for(JobsReleased, ids=(id_,))
     await eventually(lambda: all_completed(engine), "the job to run after all")
     assert ran == Counter([id_])

@@ -116,6 +116,19 @@ async def test_a_due_entry_makes_its_job_once(crontab: Crontab, events: Recorder
 
 
 @both_drivers
+async def test_an_entry_without_anything_but_a_worker_makes_a_job_like_any_other(crontab: Crontab) -> None:
+    minute = await crontab.minute()
+    plain = CronJob("* * * * *", Job(worker="scheduler.plain"), name="plain")
+    await crontab.scheduler(plain).tick()
+    await crontab.run("UPDATE oban_crons SET last_tick = last_tick - interval '1 minute'")
+    await crontab.scheduler(plain).tick()
+    assert (await crontab.made("plain"))[:1] == [iso(minute)]
+    (made,) = await jobs(crontab.engine)
+    assert (made.args, made.queue, made.priority, made.max_attempts, made.tags) == ({}, "default", 0, 20, [])
+    assert set(made.meta) == {"cron", "cron_at", "cron_expr", "cron_name", "cron_tz"}
+
+
+@both_drivers
 async def test_two_leaders_never_make_two_jobs_of_a_tick(crontab: Crontab) -> None:
     minute = await crontab.minute()
     names = [f"entry {number}" for number in range(10)]

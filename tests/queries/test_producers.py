@@ -9,9 +9,16 @@ from sqla_oban.queries.producers import BEAT, DEREGISTER, OURS, SWEEP, producer_
 from tests.queries.table import PAST, Table, ago
 
 
-async def beat(table: Table, *uuids: UUID, ttl: float = 15.0, limit: int = 5) -> None:
-    queues = [f"q{number}" for number, _ in enumerate(uuids)]
-    asked: dict[str, Any] = {"uuids": list(uuids), "queues": queues, "limits": [limit] * len(uuids)}
+async def beat(
+    table: Table, *uuids: UUID, ttl: float = 15.0, limit: int = 5, paused: bool = False, running: int = 0
+) -> None:
+    asked: dict[str, Any] = {
+        "uuids": list(uuids),
+        "queues": [f"q{number}" for number, _ in enumerate(uuids)],
+        "limits": [limit] * len(uuids),
+        "paused": [paused] * len(uuids),
+        "running": [running] * len(uuids),
+    }
     await table.run(BEAT, **asked, name="Oban", node="here", ttl=ttl)
 
 
@@ -24,7 +31,7 @@ async def test_a_beat_registers_the_producers_of_a_node(table: Table) -> None:
     await beat(table, *uuids)
     assert await producers(table) == {str(uuid) for uuid in uuids}
     row = f"FROM oban_producers WHERE uuid = '{uuids[1]}'"
-    assert await table.scalar(f"SELECT meta {row}") == {"local_limit": 5, "paused": False, "ttl": 15}
+    assert await table.scalar(f"SELECT meta {row}") == {"local_limit": 5, "paused": False, "running": 0, "ttl": 15}
     assert await table.scalar(f"SELECT ARRAY[name, node, queue] {row}") == ["Oban", "here", "q1"]
     assert await table.scalar(f"SELECT updated_at = started_at OR updated_at > started_at {row}")
 
@@ -34,11 +41,12 @@ async def test_a_later_beat_renews_and_keeps_the_beginning(table: Table) -> None
     await beat(table, uuid)
     asked = "SELECT ARRAY[started_at, updated_at]::text[] FROM oban_producers"
     started, first = await table.scalar(asked)
-    await beat(table, uuid, ttl=30, limit=7)
+    await beat(table, uuid, ttl=30, limit=7, paused=True, running=3)
     again, second = await table.scalar(asked)
     assert again == started
     assert second > first
-    assert await table.scalar("SELECT meta FROM oban_producers") == {"local_limit": 7, "paused": False, "ttl": 30}
+    meta = await table.scalar("SELECT meta FROM oban_producers")
+    assert meta == {"local_limit": 7, "paused": True, "running": 3, "ttl": 30}
 
 
 async def test_a_node_that_stopped_removes_its_producers_only(table: Table) -> None:

@@ -1,0 +1,281 @@
+"""Steering queues: pause, resume, scale, start, stop, check."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from sqla_oban.control.queue_info import QueueInfo
+from sqla_oban.control.sessions import Sessions
+from sqla_oban.errors import ConfigurationError, InvalidJob, shown
+from sqla_oban.models.checks import checked_name
+from sqla_oban.queries.queues import (
+    CHECK,
+    EVERY_NODE,
+    EVERY_QUEUE,
+    FOREIGN,
+    FORGET,
+    SERIALISE,
+    say,
+    signal,
+    unsay,
+)
+from sqla_oban.settings import QueueConfig
+from sqla_oban.settings.checks import whole
+
+MAX_NODE = 255
+"""Characters; the key of a row must fit into an index."""
+MAX_DIGITS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Runners:
+    """Whose queues are meant.
+
+    Args:
+        name: the name that the runners share.
+        schema: of their tables; None for the search path's.
+    """
+
+    name: str = "Oban"
+    schema: str | None = None
+
+
+DEFAULT = Runners()
+
+
+class LocalNode(Protocol):
+    """The node of a started runner, as far as its queues are concerned."""
+
+    async def settle(self) -> None:
+        """Apply what was just committed."""
+
+    def check(self) -> list[QueueInfo]:
+        """The queues that run here."""
+
+
+class Queues:
+    """`oban.queues`: what can be done to queues while they run, on one node or on all of them.
+
+    What is said is kept in the database: it holds over a restart, and for nodes that start later. The last word counts:
+    one for every node also replaces what was said for single ones. A node that cannot be reached obeys when it can.
+    Every command takes part in the transaction of `session` if one is given, and commits its own otherwise; then it has
+    been applied on this node when the call returns.
+
+    Args:
+        here: the node of this runner while it is started.
+
+    >>> await oban.queues.pause("mailers")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, sessions: Sessions, *, runners: Runners, node: str, here: Callable[[], LocalNode | None]
+    ) -> None:
+        self._sessions = sessions
+        self._runners = runners
+        self._node = node
+        self._here = here
+
+    async def pause(self, queue: str, *, node: str | None = None, session: AsyncSession | None = None) -> None:
+        """Claim no more jobs of `queue`; those that run go on.
+
+        Args:
+            queue: its name, or "*" for every queue, also those that are started later.
+            node: the node that it is for; default: all of them.
+            session: whose transaction to take part in.
+
+        Raises:
+            ConfigurationError: a queue or a node cannot have that name.
+        """
+        await self._command(partial(pause, queue=queue, node=node, runners=self._runners), session)
+
+    async def resume(self, queue: str, *, node: str | None = None, session: AsyncSession | None = None) -> None:
+        """Claim jobs of `queue` again; the arguments are those of `pause`.
+
+        Raises:
+            ConfigurationError: a queue or a node cannot have that name.
+        """
+        await self._command(partial(resume, queue=queue, node=node, runners=self._runners), session)
+
+    async def scale(
+        self, queue: str, *, limit: int, node: str | None = None, session: AsyncSession | None = None
+    ) -> None:
+        """Run up to `limit` jobs of `queue` at the same time, on each node; where more are running, they end.
+
+        Raises:
+            ConfigurationError: `limit` is no integer above zero, or a queue or a node cannot have that name.
+        """
+        await self._command(partial(scale, queue=queue, limit=limit, node=node, runners=self._runners), session)
+
+    async def start(
+        self,
+        queue: str,
+        *,
+        limit: int | None = None,
+        paused: bool = False,
+        node: str | None = None,
+        session: AsyncSession | None = None,
+    ) -> None:
+        """Run `queue`, on every node that was started with queues, or on `node`; where it runs already, this is so.
+
+        Args:
+            queue: its name.
+            limit: how many of its jobs run at the same time; default: as said before, or as the node was started with,
+                or 10.
+            paused: whether it claims no jobs until it is resumed.
+            node: the node that it is for; default: all of them that were started with queues.
+            session: whose transaction to take part in.
+
+        Raises:
+            ConfigurationError: `limit` is no integer above zero, or a queue or a node cannot have that name.
+        """
+        command = partial(start, queue=queue, limit=limit, paused=paused, node=node, runners=self._runners)
+        await self._command(command, session)
+
+    async def stop(self, queue: str, *, node: str | None = None, session: AsyncSession | None = None) -> None:
+        """Run `queue` no longer. Running jobs have the grace period to end, and are stopped and handed back then.
+
+        Raises:
+            ConfigurationError: a queue or a node cannot have that name.
+        """
+        await self._command(partial(stop, queue=queue, node=node, runners=self._runners), session)
+
+    async def check(self, queue: str, *, node: str | None = None) -> QueueInfo | None:
+        """What `queue` is doing on `node`, by default this one; None if it does not run there."""
+        everywhere = node is not None and node != self._node
+        for info in await self.check_all(everywhere=everywhere):
+            if info.queue == queue and info.node == (node or self._node):
+                return info
+        return None
+
+    async def check_all(self, *, everywhere: bool = False) -> list[QueueInfo]:
+        """What the queues of this node are doing, or those of every node of this name, ordered by queue and node."""
+        if everywhere:
+            return await self._sessions.run(partial(check_all, runners=self._runners))
+        here = self._here()
+        return [] if here is None else here.check()
+
+    async def _command(self, command: Callable[[Session], None], session: AsyncSession | None) -> None:
+        await self._sessions.run(command, session)
+        if session is None and (here := self._here()) is not None:
+            await here.settle()
+
+
+def pause(session: Session, queue: str, *, node: str | None = None, runners: Runners = DEFAULT) -> None:
+    """Claim no more jobs of `queue`, or of every one if it is "*"."""
+    _say(session, _place(queue, node, runners), {"paused": True}, {"action": "pause"})
+
+
+def resume(session: Session, queue: str, *, node: str | None = None, runners: Runners = DEFAULT) -> None:
+    """Claim jobs of `queue` again, or of every one if it is "*"."""
+    _say(session, _place(queue, node, runners), {"paused": False}, {"action": "resume"})
+
+
+def scale(session: Session, queue: str, *, limit: int, node: str | None = None, runners: Runners = DEFAULT) -> None:
+    """Run up to `limit` jobs of `queue` at the same time."""
+    place = _place(queue, node, runners, one=True)
+    whole("limit", limit)
+    _say(session, place, {"local_limit": limit}, {"action": "scale", "limit": limit})
+
+
+def start(
+    session: Session,
+    queue: str,
+    *,
+    limit: int | None = None,
+    paused: bool = False,
+    node: str | None = None,
+    runners: Runners = DEFAULT,
+) -> None:
+    """Run `queue`, where it does not run already."""
+    place = _place(queue, node, runners, one=True)
+    if not isinstance(paused, bool):
+        raise ConfigurationError(f"paused must be True or False, got {shown(paused)}")
+    fields: dict[str, Any] = {"running": True, "paused": paused}
+    if limit is not None:
+        whole("limit", limit)
+        fields["local_limit"] = limit
+    told = {"action": "start", "limit": limit or QueueConfig().limit, "paused": paused}
+    _say(session, place, fields, told)
+
+
+def stop(session: Session, queue: str, *, node: str | None = None, runners: Runners = DEFAULT) -> None:
+    """Run `queue` no longer."""
+    _say(session, _place(queue, node, runners, one=True), {"running": False}, {"action": "stop"})
+
+
+def check_all(session: Session, *, runners: Runners = DEFAULT) -> list[QueueInfo]:
+    """What the queues of every node are doing."""
+    return [_info(row) for row in session.execute(CHECK, {"of_runners": runners.name}).mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which queue is meant, and where; the node is "" for all of them."""
+
+    queue: str
+    node: str
+    runners: Runners
+
+
+def _place(queue: object, node: object, runners: Runners, *, one: bool = False) -> Place:
+    if one and queue == EVERY_QUEUE:
+        raise ConfigurationError('only pause and resume take "*" for every queue; name one')
+    try:
+        return Place(checked_name("a queue's name", queue), EVERY_NODE if node is None else _node(node), runners)
+    except InvalidJob as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _node(node: object) -> str:
+    if not isinstance(node, str) or not node.strip() or len(node) > MAX_NODE or not _is_storable(node):
+        raise ConfigurationError(f"a node's name must be a str of 1 to {MAX_NODE} characters, got {shown(node)}")
+    return node
+
+
+def _is_storable(text: str) -> bool:
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _say(session: Session, place: Place, fields: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+    """Write the word down, take back what it replaces, and tell the nodes."""
+    runners = place.runners
+    ours = {"of_runners": runners.name}
+    where = {**ours, "of_queue": place.queue, "on_node": place.node}
+    session.execute(SERIALISE, ours)
+    session.execute(say(fields), where)
+    if place.node == EVERY_NODE:
+        session.execute(unsay(fields), where)
+        session.execute(FORGET, ours)
+    notice: dict[str, Any] = {"action": "queues"}
+    if not session.scalar(FOREIGN, ours):
+        _signal(session, notice, runners)
+        return
+    ident = "any" if place.node == EVERY_NODE else f"{runners.name}.{place.node}"
+    said = {**told, "queue": place.queue, "ident": ident}
+    _signal(session, {**notice, "said": said}, runners)  # first: our nodes shall know the next for an echo
+    _signal(session, said, runners)
+
+
+def _signal(session: Session, notice: Mapping[str, Any], runners: Runners) -> None:
+    session.execute(signal(runners.schema), {"notice": json.dumps(notice)})
+
+
+def _info(row: Mapping[Any, Any]) -> QueueInfo:
+    """Anybody may write a row: a limit that is none is not shown as one."""
+    limit = row["limit"]
+    known = limit is not None and limit.isascii() and limit.isdecimal() and len(limit) <= MAX_DIGITS
+    return QueueInfo(
+        queue=row["queue"],
+        node=row["node"],
+        name=row["name"],
+        limit=int(limit) if known else None,
+        paused=bool(row["paused"]),
+        running=tuple(row["running"]),
+        started_at=row["started_at"],
+        uuid=row["uuid"],
+    )

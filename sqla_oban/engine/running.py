@@ -1,0 +1,69 @@
+"""The jobs of one producer that run here."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from sqla_oban.engine.acker import Acker
+from sqla_oban.engine.executor import Execution, Executor
+from sqla_oban.queries.ack import Ack
+from sqla_oban.queries.claim import Claimed
+
+
+class Running:
+    """Runs jobs as tasks, and hands over how they ended.
+
+    Args:
+        on_ended: called when one has ended.
+    """
+
+    def __init__(self, executor: Executor, acker: Acker, on_ended: Callable[[], None]) -> None:
+        self._executor = executor
+        self._acker = acker
+        self._on_ended = on_ended
+        self._executions: set[Execution] = set()
+
+    def __len__(self) -> int:
+        return len(self._executions)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All of them."""
+        return tuple(sorted(execution.claimed.id for execution in self._executions))
+
+    @property
+    def kept_ids(self) -> list[int]:
+        """Those that were not given up."""
+        return [execution.claimed.id for execution in self._executions if not execution.abandoned]
+
+    def start(self, claimed: Iterable[Claimed]) -> None:
+        """Set jobs running."""
+        for row in claimed:
+            execution = Execution(row)
+            self._executions.add(execution)
+            execution.task = asyncio.create_task(self._executor.execute(execution))
+            execution.task.add_done_callback(partial(self._ended, execution))
+
+    def cancel(self, job_id: int, attempt: int | None) -> None:
+        """Stop a job if it runs here, in that attempt or whichever it is in; it ends as cancelled."""
+        for execution in self._executions:
+            if execution.claimed.id == job_id and attempt in (None, execution.claimed.attempt):
+                execution.cancel()
+
+    def abandon(self) -> tuple[int, ...]:
+        """Stop all of them, without an outcome; says which there were."""
+        for execution in self._executions:
+            execution.abandon()
+        return self.ids
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for all of them to end, at most so long."""
+        if tasks := [execution.task for execution in self._executions if execution.task is not None]:
+            await asyncio.wait(tasks, timeout=seconds)
+
+    def _ended(self, execution: Execution, task: asyncio.Task[Ack | None]) -> None:
+        """First into the acker, then out of here: a job is never in neither."""
+        if not task.cancelled() and (ack := task.result()) is not None:
+            self._acker.add(ack)
+        self._executions.discard(execution)
+        self._on_ended()

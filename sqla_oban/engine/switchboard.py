@@ -1,0 +1,64 @@
+"""Connects what is heard with whom it concerns, from the notifier's thread to the runner's loop."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqla_oban.engine.notifier import Notifier
+from sqla_oban.engine.producer import Producer
+from sqla_oban.engine.producers import Producers
+from sqla_oban.engine.queues import LocalQueues
+from sqla_oban.engine.signals import CronsChanged, Kill, QueuesChanged, Signal, Steer, understood
+
+log = logging.getLogger(__name__)
+
+
+class Switchboard:
+    """Hands notices on.
+
+    Args:
+        on_crons: called, in the runner's loop, when the crontab has changed.
+    """
+
+    def __init__(
+        self, notifier: Notifier, producers: Producers, queues: LocalQueues, *, on_crons: Callable[[], None]
+    ) -> None:
+        self._notifier = notifier
+        self._producers = producers
+        self._queues = queues
+        self._on_crons = on_crons
+
+    def connect(self) -> None:
+        """Hand on what is heard, to the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._notifier.subscribe("insert", self._on_insert)
+        self._notifier.subscribe("signal", self._on_signal)
+        self._notifier.on_hearing = self._on_hearing
+
+    def _on_insert(self, notice: Mapping[str, Any]) -> None:
+        producer = self._producers.open.get(str(notice.get("queue")))
+        if producer is not None:
+            producer.look()
+
+    def _on_signal(self, notice: Mapping[str, Any]) -> None:
+        signal = understood(notice)
+        if signal is None:
+            log.debug("ignored a signal that says nothing to us: %.200r", notice)
+        else:
+            self._loop.call_soon_threadsafe(self._obey, signal, notice)
+
+    def _on_hearing(self) -> None:
+        """What was said while nothing was heard is lost; the tables know it."""
+        self._producers.tell(Producer.look)
+        self._queues.wake()
+
+    def _obey(self, signal: Signal, notice: Mapping[str, Any]) -> None:
+        match signal:
+            case Kill():
+                for producer in self._producers:
+                    producer.cancel(signal.job_id, signal.attempt)
+            case Steer() | QueuesChanged():
+                self._queues.hear(signal, notice)
+            case CronsChanged():
+                self._on_crons()
