@@ -5,6 +5,7 @@
 """
 
 from sqla_oban.control.queue_info import QueueInfo
+from sqla_oban.enqueue import announce as _announce  # noqa: F401 (installs its listeners)
 from sqla_oban.models import Job, Peer, metadata
 from sqla_oban.outcomes import Cancel, Record, Snooze
 from sqla_oban.runner import SqlaOban

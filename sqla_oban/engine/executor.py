@@ -21,7 +21,7 @@ from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
 from sqla_oban.states import JobState
 from sqla_oban.telemetry.bus import wanted
-from sqla_oban.telemetry.events import JobAbandoned, JobFinished, JobStarted
+from sqla_oban.telemetry.events import JobAbandoned, JobFailed, JobFinished, JobStarted
 from sqla_oban.workers.context import RUNNING, RunningJob
 from sqla_oban.workers.definition import Definition
 from sqla_oban.workers.options import ExecutorKind
@@ -108,7 +108,7 @@ class Executor:
         """Run the job; returns what to write, or None when it was abandoned and has no outcome."""
         claimed, started = job.claimed, time.monotonic()
         if wanted(JobStarted):
-            telemetry.emit(JobStarted(**self._facts(claimed)))
+            telemetry.emit(self._begun(claimed))
         reason: str | None = None
         try:
             ack = _judged(claimed, await self._call(job), cancelled=job.cancelled)
@@ -118,6 +118,8 @@ class Executor:
                 return None
             reason = _summary(raised)  # not the exception: its traceback holds this frame
             ack = _stopped(claimed, raised) if job.cancelled else self._failed(claimed, raised)
+            if wanted(JobFailed) and not job.cancelled:
+                telemetry.emit(self._raised(claimed, ack, raised, reason, time.monotonic() - started))
         if wanted(JobFinished):
             seconds = time.monotonic() - started
             telemetry.emit(JobFinished(**self._facts(claimed), state=ack.state, seconds=seconds, error=reason))
@@ -165,6 +167,26 @@ class Executor:
 
     def _load(self, claimed: Claimed) -> Job:
         return load(claimed, queue=self._queue, holder=self._holder)
+
+    def _begun(self, claimed: Claimed) -> JobStarted:
+        return JobStarted(
+            **self._facts(claimed),
+            max_attempts=claimed.max_attempts,
+            args=claimed.args,
+            tags=tuple(claimed.tags),
+            waited=(claimed.attempted_at.replace(tzinfo=UTC) - moment(claimed.scheduled_at)).total_seconds(),
+        )
+
+    def _raised(self, claimed: Claimed, ack: Ack, error: BaseException, reason: str, seconds: float) -> JobFailed:
+        return JobFailed(
+            **self._facts(claimed),
+            max_attempts=claimed.max_attempts,
+            state=ack.state,
+            seconds=seconds,
+            kind=type(error).__qualname__,
+            message=reason,
+            traceback=ack.error or "",
+        )
 
     def _facts(self, claimed: Claimed) -> dict[str, Any]:
         return {

@@ -6,6 +6,7 @@ the other handlers.
 """
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Any], None]
 _handlers: dict[type[Event], tuple[Handler, ...]] = {}
+_changing = threading.Lock()
 
 
 def attach(handler: Handler, *kinds: type[Event]) -> None:
@@ -25,15 +27,17 @@ def attach(handler: Handler, *kinds: type[Event]) -> None:
     >>> from sqla_oban.telemetry.events import JobFinished
     >>> attach(print, JobFinished); detach(print)
     """
-    for kind in kinds:
-        if handler not in _handlers.get(kind, ()):
-            _handlers[kind] = (*_handlers.get(kind, ()), handler)
+    with _changing:
+        for kind in kinds:
+            if handler not in _handlers.get(kind, ()):
+                _handlers[kind] = (*_handlers.get(kind, ()), handler)
 
 
 def detach(handler: Handler) -> None:
     """Stop calling `handler`; one that is not attached is ignored."""
-    for kind, handlers in _handlers.items():
-        _handlers[kind] = tuple(other for other in handlers if other != handler)
+    with _changing:
+        for kind, handlers in _handlers.items():
+            _handlers[kind] = tuple(other for other in handlers if other != handler)
 
 
 def wanted(kind: type[Event]) -> bool:

@@ -1,7 +1,9 @@
 """One frozen dataclass an event. Every event says which runner it comes from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, NamedTuple
 
 from sqla_oban.states import JobState
 
@@ -11,6 +13,21 @@ class Event:
     """What all events carry: the `node` of the runner where it happened."""
 
     node: str
+
+
+class Enqueued(NamedTuple):
+    """A job that was enqueued."""
+
+    id: int
+    queue: str
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsEnqueued(Event):
+    """A session of this process has committed `jobs`; `node` is the process."""
+
+    jobs: tuple[Enqueued, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +40,16 @@ class JobsClaimed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStarted(Event):
-    """A job is about to run."""
+    """A job is about to run, `waited` seconds after it was due; `args` are as they are stored, a JSON text."""
 
     id: int
     queue: str
     worker: str
     attempt: int
+    max_attempts: int
+    args: str
+    tags: tuple[str, ...]
+    waited: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +63,25 @@ class JobFinished(Event):
     state: JobState
     seconds: float
     error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFailed(Event):
+    """An attempt raised an exception: its type, its first line, and its traceback as it is kept in the job's errors.
+
+    `state` is retryable, or discarded where no attempt is left.
+    """
+
+    id: int
+    queue: str
+    worker: str
+    attempt: int
+    max_attempts: int
+    state: JobState
+    seconds: float
+    kind: str
+    message: str
+    traceback: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,3 +265,31 @@ class RunnerStopped(Event):
     """The runner has stopped; `unfinished` jobs did not end within the grace period and were handed back."""
 
     unfinished: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanStarted(Event):
+    """Something that takes its time has begun; see `telemetry.span`."""
+
+    name: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanFinished(Event):
+    """It has ended, after `seconds`."""
+
+    name: str
+    data: Mapping[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanFailed(Event):
+    """It has raised an exception, after `seconds`."""
+
+    name: str
+    data: Mapping[str, Any]
+    seconds: float
+    kind: str
+    message: str

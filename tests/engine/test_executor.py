@@ -18,7 +18,7 @@ from sqla_oban.engine.executor import MAX_ERROR, MAX_SUMMARY, Execution, Executo
 from sqla_oban.outcomes import MAX_DELAY
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
-from sqla_oban.telemetry.events import JobAbandoned, JobFinished, JobStarted
+from sqla_oban.telemetry.events import JobAbandoned, JobFailed, JobFinished, JobStarted
 from sqla_oban.workers.arguments import Arguments
 from sqla_oban.workers.context import RunningJob
 from sqla_oban.workers.definition import Definition, Rules
@@ -351,7 +351,17 @@ async def test_context_variables_that_a_job_sets_do_not_leak(executor: Any) -> N
 async def test_a_start_and_an_end_are_told(executor: Any, events: Recorder) -> None:
     await executed(executor(lambda: 5))
     (started,), (finished,) = events.of(JobStarted), events.of(JobFinished)
-    assert started == JobStarted(node="here", id=7, queue="mailers", worker="shop.work", attempt=2)
+    assert started == JobStarted(
+        node="here",
+        id=7,
+        queue="mailers",
+        worker="shop.work",
+        attempt=2,
+        max_attempts=5,
+        args="{}",
+        tags=(),
+        waited=3600.000005,
+    )
     assert finished == JobFinished(
         node="here",
         id=7,
@@ -388,6 +398,26 @@ async def test_an_end_is_told_with_its_state_and_error(
     await executed(executor(work), row)
     (finished,) = events.of(JobFinished)
     assert (finished.state, finished.error) == (state, error)
+
+
+@pytest.mark.parametrize(("row", "state"), [(ROW, JobState.RETRYABLE), (LAST, JobState.DISCARDED)])
+async def test_an_exception_is_told_with_its_traceback_and_what_follows(
+    row: Claimed, state: JobState, executor: Any, events: Recorder
+) -> None:
+    ack = await executed(executor(raising(ValueError("no order"))), row)
+    (failed,) = events.of(JobFailed)
+    assert (failed.kind, failed.message, failed.state) == ("ValueError", "ValueError: no order", state)
+    assert (failed.id, failed.attempt, failed.max_attempts) == (7, row.attempt, 5)
+    assert "Traceback" in failed.traceback
+    assert failed.traceback == ack.error
+
+
+async def test_neither_a_value_nor_a_cancellation_is_an_exception(executor: Any, events: Recorder) -> None:
+    await executed(executor(lambda: Cancel("refunded")))
+    execution = Execution(ROW)
+    execution.cancel()
+    await executor(lambda: None).execute(execution)
+    assert events.of(JobFailed) == []
 
 
 @pytest.mark.parametrize("kind", [ExecutorKind.ASYNC], ids=["async"])

@@ -132,3 +132,25 @@ def test_a_handler_is_called_on_the_thread_of_the_event(kept: Kept) -> None:
     thread.join()
     telemetry.detach(where)
     assert threads == [thread.ident]
+
+
+def test_handlers_come_and_go_from_several_threads_and_none_is_lost() -> None:
+    """Events come from three threads, and so may those who listen."""
+    handlers = [Kept() for _ in range(200)]
+    begin = threading.Barrier(4)
+
+    def come(some: list[Kept]) -> None:
+        begin.wait()
+        for one in some:
+            telemetry.attach(one, Beaten, LeadershipLost)
+
+    threads = [threading.Thread(target=come, args=(handlers[part::4],)) for part in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    telemetry.emit(Beaten(node="a"))
+    for handler in handlers:
+        telemetry.detach(handler)
+    telemetry.emit(Beaten(node="b"))
+    assert {len(handler.events) for handler in handlers} == {1}
