@@ -14,6 +14,7 @@ from sqla_oban.settings import (
     LifelineSettings,
     NotifierSettings,
     PrunerSettings,
+    PruneRule,
     StagerSettings,
 )
 from sqla_oban.settings.checks import CENTURY, MOST
@@ -47,7 +48,8 @@ NUMBERS = fields_of(int)
 
 def test_every_field_is_covered_here() -> None:
     everything = sum(len(dataclasses.fields(kind)) for kind in CLASSES)
-    assert len(DURATIONS) + len(NUMBERS) == everything - 2  # PrunerSettings.max_age and QueueConfig.paused, see below
+    others = 4  # PrunerSettings.max_age, .max_kept and .rules, and QueueConfig.paused, see below
+    assert len(DURATIONS) + len(NUMBERS) == everything - others
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -178,3 +180,32 @@ def test_settings_are_frozen(kind: type[Any], field: str) -> None:
 def test_a_queue_is_configured_as_paused_or_not(paused: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^QueueConfig\.paused must be True or False, got "):
         QueueConfig(paused=paused)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: PruneRule(), "a queue or about a worker"),
+        (lambda: PruneRule(queue="a", worker="b"), "a queue or about a worker"),
+        (lambda: PruneRule(queue=7), "takes a name that is not blank, got 7"),  # type: ignore[arg-type]
+        (lambda: PruneRule(worker="a\x00"), "takes a name"),
+        (lambda: PruneRule(queue="a", max_age=0), "PruneRule.max_age"),
+        (lambda: PruneRule(queue="a", max_age=timedelta(days=-1)), "PruneRule.max_age"),
+        (lambda: PruneRule(queue="a", max_kept=0), "PruneRule.max_kept"),
+        (lambda: PruneRule(queue="a", states=[JobState.EXECUTING]), "PruneRule.states must be of completed"),
+        (lambda: PruneRule(queue="a", states="completed"), "PruneRule.states"),  # type: ignore[arg-type]
+        (lambda: PruneRule(queue="a", states=[]), "PruneRule.states"),
+        (lambda: PrunerSettings(rules=["a"]), "takes PruneRules"),  # type: ignore[list-item]
+        (lambda: PrunerSettings(rules=[PruneRule(queue="a"), PruneRule(queue="a")]), "two rules for 'a'"),
+        (lambda: PrunerSettings(max_kept={JobState.AVAILABLE: 5}), "max_kept must be a dict of final states"),
+        (lambda: PrunerSettings(max_kept={JobState.COMPLETED: 0}), "max_kept"),
+    ],
+)
+def test_a_wrong_rule_of_the_pruner_is_refused(wrong: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        wrong()
+
+
+def test_a_queue_may_have_a_rule_for_each_state() -> None:
+    rules = [PruneRule(queue="a", states=[state], max_age=60) for state in (JobState.COMPLETED, JobState.DISCARDED)]
+    assert PrunerSettings(rules=rules).rules == tuple(rules)

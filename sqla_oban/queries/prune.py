@@ -1,23 +1,90 @@
 """Delete jobs that ended long ago."""
 
-from sqlalchemy import BigInteger, Executable, Float, bindparam, delete, func, select
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Executable,
+    Float,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    column,
+    delete,
+    func,
+    not_,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from sqla_oban.queries.expressions import JOBS, in_states, seconds, statement_time
 from sqla_oban.states import JobState
 
 
-def prunable(state: JobState) -> Executable:
-    """The ids of up to `batch` jobs that have been `state` for longer than `age` seconds, oldest first, but `kept`."""
+class Ended(NamedTuple):
+    """A job that has ended, and whether it is old enough to be deleted."""
+
+    id: int
+    at: str
+    is_old: bool
+
+
+def aged(state: JobState) -> Executable:
+    """The next `batch` jobs that are `state`, from behind the key `after_at`, `after_id`, oldest first.
+
+    It ends with those that no age among all would delete, `youngest` seconds ago. Each is judged by the age for its
+    worker, else by that for its queue, else by the `general` one, all in seconds. Those that are kept come back as
+    well: the caller passes over them by the key, so that no statement reads them twice.
+    """
     ended = JOBS.c[f"{state.value}_at"]
+    by_worker = _ages("workers", "worker_ages", "by_worker")
+    by_queue = _ages("queues", "queue_ages", "by_queue")
+    age = func.coalesce(by_worker.c.age, by_queue.c.age, bindparam("general", type_=Float(53)))
+    given = JOBS.outerjoin(by_worker, by_worker.c.name == JOBS.c.worker).outerjoin(
+        by_queue, by_queue.c.name == JOBS.c.queue
+    )
     return (
-        select(JOBS.c.id)
+        select(
+            JOBS.c.id,
+            cast(ended, Text).label("at"),
+            (ended < statement_time() - seconds(age)).label("is_old"),
+        )
+        .select_from(given)
         .where(
             in_states(state),
-            ended < statement_time() - seconds(bindparam("age", type_=Float(53))),
-            JOBS.c.id != func.all(bindparam("kept", type_=ARRAY(BigInteger))),
+            ended < statement_time() - seconds(bindparam("youngest", type_=Float(53))),
+            tuple_(ended, JOBS.c.id) > _key("after"),
         )
-        .order_by(ended)
+        .order_by(ended, JOBS.c.id)
+        .limit(bindparam("batch", type_=BigInteger))
+    )
+
+
+def surplus(state: JobState) -> Executable:
+    """The oldest `batch` jobs of a scope that are `state`, beyond the newest `most` of them.
+
+    The scope is a `worker`, a `queue`, or all that is in none of the scopes of `workers` and `queues`.
+    """
+    ended = JOBS.c[f"{state.value}_at"]
+    key = tuple_(ended, JOBS.c.id)
+    newest = (
+        select(ended.label("at"), JOBS.c.id)
+        .where(in_states(state), ended.is_not(None), _scope())
+        .order_by(ended.desc(), JOBS.c.id.desc())
+        .offset(bindparam("most", type_=BigInteger))
+        .limit(bindparam("one", 1, type_=BigInteger))
+        .cte("newest")
+        .prefix_with("MATERIALIZED")
+    )
+    return (
+        select(JOBS.c.id)
+        .where(in_states(state), _scope(), key <= select(newest.c.at, newest.c.id).scalar_subquery())
+        .order_by(ended, JOBS.c.id)
         .limit(bindparam("batch", type_=BigInteger))
     )
 
@@ -36,3 +103,25 @@ def prune(state: JobState) -> Executable:
         .prefix_with("MATERIALIZED")
     )
     return delete(JOBS).where(JOBS.c.id == old.c.id).returning(JOBS.c.id)
+
+
+def _ages(names: str, ages: str, alias: str) -> Any:
+    arrays = bindparam(names, type_=ARRAY(Text)), bindparam(ages, type_=ARRAY(Float(53)))
+    return func.unnest(*arrays).table_valued(column("name", Text), column("age", Float(53))).render_derived(name=alias)
+
+
+def _key(name: str) -> ColumnElement[Any]:
+    at = cast(bindparam(f"{name}_at", type_=Text), DateTime)
+    return tuple_(at, bindparam(f"{name}_id", type_=BigInteger))
+
+
+def _scope() -> ColumnElement[bool]:
+    """NULL for the worker and the queue means the general scope."""
+    worker, queue = bindparam("worker", type_=Text), bindparam("queue", type_=Text)
+    of_no_worker = not_(JOBS.c.worker == func.any(bindparam("workers", type_=ARRAY(Text))))
+    of_no_queue = not_(JOBS.c.queue == func.any(bindparam("queues", type_=ARRAY(Text))))
+    return or_(
+        JOBS.c.worker == worker,
+        and_(worker.is_(None), JOBS.c.queue == queue, of_no_worker),
+        and_(worker.is_(None), queue.is_(None), of_no_worker, of_no_queue),
+    )

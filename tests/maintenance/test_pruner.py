@@ -7,9 +7,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import JobState
-from sqla_oban.settings import PrunerSettings
-from sqla_oban.telemetry.events import Beaten, JobsPruned
-from tests.support import Recorder, jobs
+from sqla_oban.settings import PrunerSettings, PruneRule
+from sqla_oban.telemetry.events import Beaten, JobsPruned, ServiceFailed
+from tests.support import Recorder, eventually, jobs
 
 ENDED = """
     INSERT INTO oban_jobs (worker, state, {state}_at)
@@ -77,3 +77,87 @@ async def test_only_the_leader_prunes(engine: AsyncEngine, start: Any, events: R
     await start(queues={"default": 1}, leadership=False, pruner=PrunerSettings(interval=0.05))
     await events.wait_for(Beaten, count=5)
     assert len(await jobs(engine)) == 1
+
+
+async def insert_as(engine: AsyncEngine, count: int, **columns: str) -> None:
+    given = {"worker": "'w'", "state": "'completed'", "completed_at": "timezone('UTC', now()) - interval '3 days'"}
+    given |= columns
+    async with engine.begin() as connection:
+        await connection.execute(
+            text(
+                f"INSERT INTO oban_jobs ({', '.join(given)}) "
+                f"SELECT {', '.join(given.values())} FROM generate_series(1, {count})"
+            )
+        )
+
+
+async def test_rules_hold_for_their_queue_or_worker_and_the_worker_comes_first(
+    engine: AsyncEngine, start: Any, events: Recorder
+) -> None:
+    for queue in ("events", "default"):
+        for worker in ("audit", "noise", "w"):
+            await insert_as(engine, 2, queue=f"'{queue}'", worker=f"'{worker}'")
+    rules = [
+        PruneRule(queue="events", max_age=timedelta(days=30)),
+        PruneRule(worker="audit", max_age=None),
+        PruneRule(worker="noise", max_age=3600),
+        PruneRule(queue="default", states=[JobState.DISCARDED], max_age=1),
+    ]
+    await start(queues={"x": 1}, pruner=PrunerSettings(interval=600, batch=3, rules=rules))
+    (pruned,) = await events.wait_for(JobsPruned)
+    kept = {(job.queue, job.worker) for job in await jobs(engine)}
+    assert kept == {("events", "audit"), ("default", "audit"), ("events", "w")}
+    assert pruned.count == 6
+
+
+async def test_limits_keep_the_newest_of_a_state_a_queue_and_a_worker(
+    engine: AsyncEngine, start: Any, events: Recorder
+) -> None:
+    for age in range(5):
+        at = f"timezone('UTC', now()) - interval '{age} minutes'"
+        await insert_as(engine, 1, completed_at=at)
+        await insert_as(engine, 1, completed_at=at, queue="'events'")
+        await insert_as(engine, 1, completed_at=at, worker="'noise'")
+        await insert_as(engine, 1, state="'discarded'", discarded_at=at)
+    limits = PrunerSettings(
+        interval=600,
+        batch=2,
+        max_kept={JobState.COMPLETED: 3},
+        rules=[PruneRule(queue="events", max_kept=2), PruneRule(worker="noise", max_kept=1)],
+    )
+    await start(queues={"x": 1}, pruner=limits)
+    await events.wait_for(JobsPruned, count=1)
+    left = await jobs(engine)
+    assert [job.id for job in left if job.queue == "events"] == [2, 6]
+    assert [job.id for job in left if job.worker == "noise"] == [3]
+    assert [job.id for job in left if (job.queue, job.worker, job.state) == ("default", "w", "completed")] == [1, 5, 9]
+    assert len([job for job in left if job.state == "discarded"]) == 5
+
+
+async def test_older_jobs_that_are_kept_longer_do_not_hide_those_that_are_to_go(
+    engine: AsyncEngine, start: Any, events: Recorder
+) -> None:
+    await insert_as(engine, 50, queue="'kept'", completed_at="timezone('UTC', now()) - interval '9 days'")
+    await insert_as(engine, 5)
+    rules = [PruneRule(queue="kept", max_age=None)]
+    await start(queues={"x": 1}, pruner=PrunerSettings(interval=0.1, batch=7, rules=rules))
+    await events.wait_for(JobsPruned, count=1)
+    assert {job.queue for job in await jobs(engine)} == {"kept"}
+    await insert_as(engine, 5)  # younger than those that were passed over
+    await events.wait_for(JobsPruned, count=2)
+    assert sum(event.count for event in events.of(JobsPruned)) == 10
+
+
+async def test_two_leaders_prune_the_same_jobs_without_a_quarrel(
+    engine: AsyncEngine, start: Any, events: Recorder
+) -> None:
+    await insert_as(engine, 2_000)
+    for name in ("one", "two", "three"):
+        await start(queues={name: 1}, name=name, pruner=PrunerSettings(interval=0.2, batch=50))
+
+    async def none_left() -> bool:
+        return await jobs(engine) == []
+
+    await eventually(none_left, "all to be deleted")
+    await eventually(lambda: sum(event.count for event in events.of(JobsPruned)) == 2_000)
+    assert events.of(ServiceFailed, service="Pruner") == []
