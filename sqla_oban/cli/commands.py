@@ -2,8 +2,10 @@
 
 import click
 
+from sqla_oban.cli.check import check
 from sqla_oban.cli.demo.command import demo
 from sqla_oban.cli.migrate import migrate
+from sqla_oban.cli.run import run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -12,5 +14,7 @@ def commands() -> None:
     """Background jobs in your own PostgreSQL, through your own SQLAlchemy."""
 
 
+commands.add_command(check)
 commands.add_command(demo)
 commands.add_command(migrate)
+commands.add_command(run)

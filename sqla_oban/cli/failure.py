@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import asyncpg
 import click
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from sqla_oban.errors import ObanError
+from sqla_oban.errors import ObanError, reason
 
 EXPECTED = (ObanError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
@@ -23,16 +23,3 @@ def explained() -> Iterator[None]:
         yield
     except EXPECTED as error:
         raise click.ClickException(reason(error)) from None
-
-
-def reason(error: BaseException) -> str:
-    """The first line of what PostgreSQL or the driver said, without SQLAlchemy's wrapping.
-
-    >>> reason(OSError(111, "Connection refused"))
-    '[Errno 111] Connection refused'
-    """
-    cause: BaseException = error
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        cause = error.orig.__cause__ or error.orig
-    lines = str(cause).strip().splitlines()
-    return lines[0] if lines else type(cause).__name__

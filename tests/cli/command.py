@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,11 @@ TIMEOUT = 120
 """Seconds after which a command hangs; how long it takes is never asserted."""
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+SCRIPT = Path(sysconfig.get_path("scripts")) / "sqla-oban"
+"""The installed console script."""
+
+
+def run(*arguments: str, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
     """The finished command."""
     return subprocess.run(
         [sys.executable, "-m", "sqla_oban", *arguments],
@@ -21,8 +26,24 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         text=True,
         check=False,
         timeout=TIMEOUT,
-        env={**os.environ, **environment},
+        cwd=cwd,
+        env=environment(**more),
     )
+
+
+def refused(*arguments: str, cwd: Path | None = None, **more: str) -> str:
+    """What a command says that fails as it should: one line, and nothing of Python's."""
+    done = run(*arguments, cwd=cwd, **more)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The variables of this process, without settings that somebody tests with."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("SQLA_OBAN_")}
+    return {**plain, **more}
 
 
 class Running:
@@ -49,13 +70,15 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(*arguments: str) -> Iterator[Running]:
-    """The command under way; killed at the end if it still is."""
+def running(*arguments: str, cwd: Path | None = None, **more: str) -> Iterator[Running]:
+    """The command under way, by its installed script; killed at the end if it still is."""
     with subprocess.Popen(
-        [sys.executable, "-m", "sqla_oban", *arguments],
+        [SCRIPT, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        cwd=cwd,
+        env=environment(**more),
         # A shell has jobs in the background ignore Ctrl-C, and their children would inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:

@@ -80,7 +80,7 @@ def test_ends_cleanly_when_interrupted(number: signal.Signals, url: str, content
 
 def test_the_temporary_server_goes_when_interrupted() -> None:
     with running("demo") as demo:
-        demo.read_until("shop.pack, attempt 1")
+        demo.read_until("sqla_oban.demo.pack, attempt 1")
         demo.process.send_signal(signal.SIGINT)
         code, complaint = demo.end()
     assert (code, complaint.strip()) == (1, "Aborted!")
@@ -101,6 +101,12 @@ def test_a_server_that_cannot_be_reached_is_one_sentence() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("Error: cannot connect to postgresql+asyncpg://127.0.0.1:1/shop: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_url_of_the_settings_is_used() -> None:
+    done = run("demo", SQLA_OBAN_URL="postgresql://127.0.0.1:1/shop")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: cannot connect to postgresql+asyncpg://127.0.0.1:1/shop: ")
 
 
 def summary(said: str) -> list[tuple[str, str]]:

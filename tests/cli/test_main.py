@@ -15,7 +15,9 @@ def test_says_its_version() -> None:
 def test_lists_its_commands() -> None:
     done = run("--help")
     assert done.returncode == 0
-    assert {"demo", "migrate"} <= {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert {"check", "demo", "migrate", "run"} <= {
+        line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")
+    }
 
 
 def test_an_unknown_command_is_refused() -> None:

@@ -1,13 +1,40 @@
+import shutil
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import URL, create_engine, text
 
 from sqla_oban.migrations import current_version, required_version
-from tests.cli.command import run
+from tests.cli.command import refused, run
 from tests.cli.conftest import Contents
 
 NEWEST = required_version()
+
+ODD = 'It\'s "Odd", \\ :jobs'
+"""A schema's name with what means something to SQL, to psql and to SQLAlchemy's text()."""
+
+PARTS = """
+    WITH home AS (SELECT oid FROM pg_namespace WHERE nspname = :schema)
+    SELECT 'column', attrelid::regclass::text, attname, format_type(atttypid, atttypmod),
+           attnotnull || attidentity::text, pg_get_expr(adbin, adrelid)
+      FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+      LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+     WHERE relnamespace = (TABLE home) AND attnum > 0
+    UNION ALL SELECT 'relation', relname, relkind::text, relpersistence::text, reloptions::text, ''
+      FROM pg_class WHERE relnamespace = (TABLE home)
+    UNION ALL SELECT 'index', pg_get_indexdef(indexrelid), '', '', '', ''
+      FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE relnamespace = (TABLE home)
+    UNION ALL SELECT 'constraint', conname, pg_get_constraintdef(oid), obj_description(oid, 'pg_constraint'), '', ''
+      FROM pg_constraint WHERE connamespace = (TABLE home)
+    UNION ALL SELECT 'function', pg_get_functiondef(oid), '', '', '', '' FROM pg_proc WHERE pronamespace = (TABLE home)
+    UNION ALL SELECT 'trigger', pg_get_triggerdef(t.oid), '', '', '', ''
+      FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid WHERE relnamespace = (TABLE home)
+    UNION ALL SELECT 'label', typname, enumlabel, enumsortorder::text, '', ''
+      FROM pg_enum JOIN pg_type t ON t.oid = enumtypid WHERE typnamespace = (TABLE home)
+"""
 
 
 @pytest.mark.parametrize("driver", ["postgresql", "postgres", "postgresql+asyncpg", "postgresql+psycopg"])
@@ -38,10 +65,10 @@ def test_makes_the_schema_that_is_named(url: str, empty_database: URL) -> None:
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ("nonsense", "--url is no database URL"),
-        ("postgresql://localhost:many/shop", "--url is no database URL"),
-        ("mysql://localhost/shop", "sqla_oban needs PostgreSQL, --url names mysql"),
-        ("postgresql+psycopg2://localhost/shop", "--url names the driver psycopg2; take asyncpg or psycopg"),
+        ("nonsense", "the url is no database URL"),
+        ("postgresql://localhost:many/shop", "the url is no database URL"),
+        ("mysql://localhost/shop", "sqla_oban needs PostgreSQL, the url names mysql"),
+        ("postgresql+psycopg2://localhost/shop", "the url names the driver psycopg2; take asyncpg or psycopg"),
         ("postgresql://127.0.0.1:1/shop", "cannot connect to postgresql+asyncpg://127.0.0.1:1/shop: "),
         ("postgresql+psycopg://127.0.0.1:1/shop", "cannot connect to postgresql+psycopg://127.0.0.1:1/shop: "),
         ("postgresql://127.0.0.1:1/shop?nonsense=1", "nonsense"),
@@ -63,6 +90,13 @@ def test_a_password_is_not_shown() -> None:
     complaint = refused("migrate", "--url", "postgresql://me:secret@127.0.0.1:1/shop")
     assert "me:***@" in complaint
     assert "secret" not in complaint
+
+
+def test_a_password_in_the_query_is_not_shown_either() -> None:
+    complaint = refused("migrate", "--url", "postgresql+psycopg://me@127.0.0.1:1/shop?password=secret&sslpassword=too")
+    assert "password=***" in complaint
+    assert "secret" not in complaint
+    assert "too" not in complaint
 
 
 def test_a_refusal_of_the_database_is_one_sentence_and_leaves_nothing_half_done(
@@ -88,13 +122,108 @@ def test_a_url_is_required() -> None:
     assert "Missing option '--url'" in done.stderr
 
 
-def refused(*arguments: str) -> str:
-    """What a command says that fails as it should: one line, and nothing of Python's."""
-    done = run(*arguments)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("Error: ")
-    assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
+def test_the_url_of_the_settings_is_used(url: str, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(f'[tool.sqla_oban]\nurl = "{url}"\nschema = "jobs"\n')
+    done = run("migrate", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "in schema jobs were at version 0" in done.stdout
+
+
+def test_the_url_of_the_environment_comes_before_that_of_the_file(url: str, tmp_path: Path) -> None:
+    (tmp_path / "sqla_oban.toml").write_text('url = "postgresql://127.0.0.1:1/shop"\n')
+    done = run("migrate", cwd=tmp_path, SQLA_OBAN_URL=url)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_stops_at_the_version_that_was_asked_for(url: str, empty_database: URL) -> None:
+    assert run("migrate", "--to", "1", "--url", url).returncode == 0
+    assert version_in(empty_database) == 1
+    assert "has no version 99 of its tables" in refused("migrate", "--to", "99", "--url", url)
+
+
+@pytest.mark.parametrize("schema", [None, ODD])
+@pytest.mark.parametrize("by", ["psql", "psycopg"])
+def test_the_sql_makes_what_migrate_makes(by: str, schema: str | None, url: str, empty_database: URL) -> None:
+    named = () if schema is None else ("--schema", schema)
+    script = run("migrate", "--sql", *named)
+    assert (script.returncode, script.stderr) == (0, "")
+    run_script(script.stdout, empty_database, by)
+    made = parts_of(empty_database, schema or "public")
+    home = "public" if schema is None else quoted(schema)
+    execute(empty_database, f"DROP SCHEMA {home} CASCADE")
+    if schema is None:
+        execute(empty_database, "CREATE SCHEMA public")
+
+    assert run("migrate", "--url", url, *named).returncode == 0
+
+    assert len(made) > 60
+    assert parts_of(empty_database, schema or "public") == made
+
+
+def test_the_sql_is_one_transaction_that_refuses_other_tables_than_it_was_made_for(
+    url: str, empty_database: URL, contents: Callable[[], Contents]
+) -> None:
+    script = run("migrate", "--sql").stdout
+    execute(empty_database, "CREATE TABLE oban_peers (mine text)")
+    before = contents()
+    with pytest.raises(psycopg.errors.DuplicateTable):
+        run_script(script, empty_database, "psycopg")
+    assert contents() == before
+
+    execute(empty_database, "DROP TABLE oban_peers")
+    run("migrate", "--url", url)
+    with pytest.raises(psycopg.errors.RaiseException, match="this script is for version 0"):
+        run_script(script, empty_database, "psycopg")
+
+
+def test_the_sql_for_a_database_begins_where_that_is(url: str, contents: Callable[[], Contents]) -> None:
+    before = contents()
+    assert "from version 0 to version 1" in run("migrate", "--sql", "--url", url).stdout
+    assert contents() == before
+
+    run("migrate", "--url", url)
+    done = run("migrate", "--sql", "--url", url)
+    assert (done.returncode, done.stdout) == (0, "-- The sqla_oban tables are at version 1; version 1 needs nothing.\n")
+
+
+def test_with_a_start_no_database_is_asked() -> None:
+    done = run("migrate", "--sql", "--from", "0", "--url", "postgresql://127.0.0.1:1/shop")
+    assert done.returncode == 0
+    assert "BEGIN;" in done.stdout
+    assert "has no version 7 of its tables" in refused("migrate", "--sql", "--from", "7")
+
+
+def test_a_start_without_sql_is_a_wrong_usage(url: str) -> None:
+    done = run("migrate", "--from", "0", "--url", url)
+    assert done.returncode == 2
+    assert "--from goes with --sql" in done.stderr
+
+
+def run_script(script: str, url: URL, by: str) -> None:
+    address = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    if by == "psycopg":
+        with psycopg.connect(address) as connection:
+            connection.execute(script)
+        return
+    psql = shutil.which("psql")
+    if psql is None:
+        pytest.skip("there is no psql here")
+    settings = ("-v", "ON_ERROR_STOP=1", "-v", "jobs=no", "-X", "-d", address)
+    done = subprocess.run([psql, *settings], input=script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def parts_of(url: URL, schema: str) -> set[tuple[str, ...]]:
+    """Everything there is in a schema, as PostgreSQL describes it, but for the objects' numbers."""
+    engine = create_engine(url.set(drivername="postgresql+psycopg"))
+    with engine.connect() as connection:
+        rows = connection.execute(text(PARTS), {"schema": schema}).all()
+    engine.dispose()
+    return {tuple(map(str, row)) for row in rows}
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""').replace(":", r"\:") + '"'
 
 
 def address(url: URL, driver: str) -> str:

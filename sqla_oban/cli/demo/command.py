@@ -6,11 +6,13 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 import click
 
 from sqla_oban.cli.address import EXAMPLE
+from sqla_oban.cli.configuration import configured
 from sqla_oban.cli.demo.ground import found
 from sqla_oban.cli.demo.log import Log
 from sqla_oban.cli.demo.patience import Patience
@@ -19,13 +21,14 @@ from sqla_oban.cli.demo.screen import Screen
 from sqla_oban.cli.demo.steps import STEPS
 from sqla_oban.cli.demo.terminal import Terminal
 from sqla_oban.cli.failure import explained
+from sqla_oban.cli.options import config_option
 
 
 @click.command()
 @click.option(
     "--url",
     help=f"A database to use, as {EXAMPLE}; everything happens in a new schema sqla_oban_demo_<random>, which is "
-    "dropped at the end. Default: a temporary PostgreSQL server.",
+    "dropped at the end. Default: the one of the settings, else a temporary PostgreSQL server.",
 )
 @click.option(
     "--patience",
@@ -34,13 +37,16 @@ from sqla_oban.cli.failure import explained
     show_default=True,
     help="Seconds that each step has to show what it should.",
 )
-def demo(url: str | None, patience: float) -> None:
+@config_option
+def demo(file: Path | None, url: str | None, patience: float) -> None:
     """See what the queue does, in half a minute, on a real PostgreSQL with real processes.
 
     Exits with 1 if something could not be shown.
     """
-    with explained(), _ended_like_ctrl_c(), _screen() as screen, found(url, screen) as ground:
-        shown = asyncio.run(play(ground, screen, Patience(patience)))
+    with explained():
+        address = configured(file, url=url).url
+        with _ended_like_ctrl_c(), _screen() as screen, found(address, screen) as ground:
+            shown = asyncio.run(play(ground, screen, Patience(patience)))
     sys.exit(0 if shown else 1)
 
 

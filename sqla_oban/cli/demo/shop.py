@@ -39,21 +39,21 @@ def half_a_second(_: Job) -> float:
     return 0.5
 
 
-@job(name="shop.send_receipt")
+@job(name="sqla_oban.demo.send_receipt")
 async def send_receipt(number: str) -> None:
     """Mail a receipt."""
     await asyncio.sleep(0.2)
     await note(number, "receipt sent")
 
 
-@job(name="shop.reserve_stock")
+@job(name="sqla_oban.demo.reserve_stock")
 async def reserve_stock(number: str) -> None:
     """Put the item aside."""
     await asyncio.sleep(0.3)
     await note(number, "stock reserved")
 
 
-@job(name="shop.charge_card", backoff=half_a_second, max_attempts=5)
+@job(name="sqla_oban.demo.charge_card", backoff=half_a_second, max_attempts=5)
 async def charge_card(number: str) -> None:
     """Charge a card at a bank that is out of order for a moment.
 
@@ -65,13 +65,13 @@ async def charge_card(number: str) -> None:
     await note(number, "card charged")
 
 
-@job(name="shop.ask_for_review")
+@job(name="sqla_oban.demo.ask_for_review")
 async def ask_for_review(number: str) -> None:
     """Ask the customer for a review."""
     await note(number, "review asked for")
 
 
-@job(name="shop.pack")
+@job(name="sqla_oban.demo.pack")
 async def pack(number: str) -> None:
     """Pack the order: a long job in its first attempt, which is not meant to be survived."""
     await note(number, "packing begun")
