@@ -25,6 +25,7 @@ from sqla_oban.engine.stager import Stager
 from sqla_oban.engine.switchboard import Switchboard
 from sqla_oban.maintenance.lifeline import Lifeline
 from sqla_oban.maintenance.pruner import Pruner
+from sqla_oban.maintenance.reindexer import Reindexer
 from sqla_oban.maintenance.scheduler import Scheduler
 from sqla_oban.queries.producers import DEREGISTER, producer_id
 from sqla_oban.settings import (
@@ -35,6 +36,7 @@ from sqla_oban.settings import (
     NotifierSettings,
     PrunerSettings,
     QueueConfig,
+    ReindexerSettings,
     SchedulerSettings,
     StagerSettings,
 )
@@ -67,6 +69,7 @@ class Settings:
     lifeline: LifelineSettings
     pruner: PrunerSettings
     scheduler: SchedulerSettings
+    reindexer: ReindexerSettings | None
     cron: Sequence[CronJob]
 
 
@@ -82,6 +85,7 @@ class Node:
     """
 
     def __init__(self, engine: AsyncEngine, settings: Settings, *, home: str) -> None:
+        self._engine = engine
         self._settings = settings
         self._home = home
         self._pulse = Pulse()
@@ -254,7 +258,15 @@ class Node:
         )
         if self._leader is None:
             return [stager]
-        return [stager, Pruner(ack, self._leader, node=settings.node, settings=settings.pruner)]
+        pruner = Pruner(ack, self._leader, node=settings.node, settings=settings.pruner)
+        return [stager, pruner, *self._make_reindexer(self._leader)]
+
+    def _make_reindexer(self, leader: Leader) -> list[Service]:
+        settings = self._settings.reindexer
+        if settings is None:
+            return []
+        link = Link(self._engine, purpose="reindex", schema=self._settings.schema, timeout=settings.timeout)
+        return [Reindexer(link, leader, node=self._settings.node, home=self._home, settings=settings)]
 
     def _make_guards(self, leader: Leader) -> list[Service]:
         """The upkeep that works in the pulse: a job that blocks this node's loop must not hold it up."""

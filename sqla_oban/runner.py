@@ -27,6 +27,7 @@ from sqla_oban.settings import (
     NotifierSettings,
     PrunerSettings,
     QueueConfig,
+    ReindexerSettings,
     SchedulerSettings,
     StagerSettings,
 )
@@ -52,6 +53,7 @@ class SqlaOban:
         leadership: whether this node may lead; default: if it has queues.
         shutdown_grace_period: seconds that running jobs have to end when the runner stops.
         notifier, heartbeat, leader, stager, acker, lifeline, pruner, scheduler: settings of the services.
+        reindexer: settings of a service that is off without them.
         cron: entries of the crontab, beside those that workers declare with `cron=`. The node that leads makes their
             jobs, so all nodes of a `name` that may lead should have the same.
 
@@ -81,6 +83,7 @@ class SqlaOban:
         lifeline: LifelineSettings | None = None,
         pruner: PrunerSettings | None = None,
         scheduler: SchedulerSettings | None = None,
+        reindexer: ReindexerSettings | None = None,
         cron: Sequence[CronJob] = (),
     ) -> None:
         self._options = {option: value for option, value in locals().items() if option not in ("self", "engine")}
@@ -103,6 +106,7 @@ class SqlaOban:
             lifeline=lifeline or LifelineSettings(),
             pruner=pruner or PrunerSettings(),
             scheduler=scheduler or SchedulerSettings(),
+            reindexer=reindexer,
             cron=tuple(declared(cron, ()).values()),
         )
         sessions = Sessions(

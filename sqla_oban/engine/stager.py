@@ -1,17 +1,24 @@
 """Makes due jobs available, and finds work whose wake-up was lost."""
 
+import logging
 import time
 from collections.abc import Iterable
 
 from sqla_oban import telemetry
-from sqla_oban.engine.database import Link
+from sqla_oban.engine.aside import Aside
+from sqla_oban.engine.database import Link, concerns_a_row
 from sqla_oban.engine.notifier import Notifier
 from sqla_oban.engine.producer import Producer
 from sqla_oban.engine.service import Service
-from sqla_oban.queries.stage import Staged, stage
+from sqla_oban.errors import reason
+from sqla_oban.queries.stage import FIRST_DUE, Staged, stage
 from sqla_oban.settings import StagerSettings
-from sqla_oban.telemetry.events import JobsStaged
+from sqla_oban.telemetry.events import JobRefused, JobsStaged
 
+log = logging.getLogger(__name__)
+
+MOST_ASIDE = 1_000
+"""Jobs that are put aside; if even more are refused, something is wrong with the table and not with them."""
 RESPITE = 10.0
 """A look that takes long, as it does behind many dead index entries, is followed by so many times that of rest."""
 
@@ -35,18 +42,27 @@ class Stager(Service):
         self._producers = producers
         self._settings = settings
         self._stage = stage(schema)
+        self._limit = settings.limit
+        self._aside = Aside()
 
     async def tick(self) -> float | None:
         """Stage what is due and wake the producers that have something to do."""
         interval = self._settings.interval if self._notifier.hearing else self._settings.deaf_interval
         asked = {
-            "limit": self._settings.limit,
+            "limit": self._limit,
+            "aside": self._aside.ids,
             "producers": [str(producer.uuid) for producer in self._producers],
             "asleep": [producer.queue for producer in self._producers if producer.asleep],
             "horizon": interval,
         }
         began = time.monotonic()
-        found = Staged._make((await self._link.execute(self._stage, asked))[0])
+        try:
+            found = Staged._make((await self._link.execute(self._stage, asked))[0])
+        except Exception as error:
+            if not concerns_a_row(error) or len(self._aside) >= MOST_ASIDE:
+                raise
+            await self._narrow(error)
+            return 0.0
         interval = max(interval, (time.monotonic() - began) * RESPITE)
         if found.jobs:
             telemetry.emit(JobsStaged(node=self.node, queues=tuple(sorted(found.queues)), count=found.jobs))
@@ -55,8 +71,20 @@ class Stager(Service):
                 producer.cancel(job_id, attempt)
             if producer.queue in found.queues or producer.queue in found.waiting:
                 producer.look()
-        if found.jobs >= self._settings.limit:
+        if found.jobs >= self._limit:
             return 0.0
+        self._limit = self._settings.limit
         if found.next_due is not None:
             return found.next_due
         return interval
+
+    async def _narrow(self, error: Exception) -> None:
+        """One of the due jobs is refused: stage fewer at a time, until it is the first of them; then put it aside."""
+        if self._limit > 1:
+            self._limit //= 2
+            return
+        self._limit = self._settings.limit
+        for row in await self._link.execute(FIRST_DUE, {"aside": self._aside.ids}):
+            pause, why = self._aside.put(row.id), reason(error)
+            log.warning("job %d could not be made available and is left alone for %.0f s: %s", row.id, pause, why)
+            telemetry.emit(JobRefused(node=self.node, id=row.id, error=why, retry_in=pause))

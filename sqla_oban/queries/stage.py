@@ -7,6 +7,7 @@ from sqlalchemy import (
     Executable,
     Float,
     ScalarSelect,
+    Select,
     Text,
     bindparam,
     cast,
@@ -56,18 +57,10 @@ def stage(schema: str | None) -> Executable:
     """Makes up to `limit` due jobs available and rings for their queues.
 
     It looks at the queues `asleep` and for cancelled jobs of `producers` besides: one statement for four questions,
-    because an idle node asks them every second. It takes the earliest jobs first
-    and passes over those that are locked, so that any number of nodes may do it at once.
+    because an idle node asks them every second. It takes the earliest jobs first, leaves those alone that are put
+    `aside`, and passes over those that are locked, so that any number of nodes may do it at once.
     """
-    due = (
-        select(JOBS.c.id)
-        .where(in_states(*WAITING), JOBS.c.scheduled_at <= statement_time())
-        .order_by(JOBS.c.scheduled_at, JOBS.c.id)
-        .limit(bindparam("limit", type_=BigInteger))
-        .with_for_update(skip_locked=True)
-        .cte("due")
-        .prefix_with("MATERIALIZED")
-    )
+    due = _due().limit(bindparam("limit", type_=BigInteger)).cte("due").prefix_with("MATERIALIZED")
     staged = (
         update(JOBS)
         .where(JOBS.c.id == due.c.id)
@@ -87,6 +80,24 @@ def stage(schema: str | None) -> Executable:
         _waiting().label("waiting"),
         _doomed().label("doomed"),
         _next_due().label("next_due"),
+    )
+
+
+def first_due() -> Executable:
+    """The job that the next `stage` would begin with."""
+    return _due().limit(literal_column("1"))
+
+
+def _due() -> Select[Any]:
+    return (
+        select(JOBS.c.id)
+        .where(
+            in_states(*WAITING),
+            JOBS.c.scheduled_at <= statement_time(),
+            JOBS.c.id != func.all(bindparam("aside", type_=ARRAY(BigInteger))),
+        )
+        .order_by(JOBS.c.scheduled_at, JOBS.c.id)
+        .with_for_update(skip_locked=True)
     )
 
 
@@ -122,3 +133,4 @@ def _next_due() -> ScalarSelect[Any]:
 
 
 NONE = literal_column("ARRAY[]::text[]", ARRAY(Text))
+FIRST_DUE = first_due()

@@ -4,7 +4,7 @@ All durations are seconds. Every class raises ConfigurationError for a value out
 """
 
 from sqla_oban.settings.engine import AckerSettings, HeartbeatSettings, LeaderSettings, NotifierSettings, StagerSettings
-from sqla_oban.settings.maintenance import LifelineSettings, PrunerSettings, PruneRule
+from sqla_oban.settings.maintenance import LifelineSettings, PrunerSettings, PruneRule, ReindexerSettings
 from sqla_oban.settings.queue import QueueConfig
 from sqla_oban.settings.scheduler import SchedulerSettings
 
@@ -17,6 +17,7 @@ __all__ = [
     "PruneRule",
     "PrunerSettings",
     "QueueConfig",
+    "ReindexerSettings",
     "SchedulerSettings",
     "StagerSettings",
 ]

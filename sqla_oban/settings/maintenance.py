@@ -37,6 +37,26 @@ class LifelineSettings:
             positive("LifelineSettings.rescue_after", self.rescue_after)
 
 
+@dataclass(frozen=True, slots=True)
+class ReindexerSettings:
+    """Rebuilds indexes of `oban_jobs` that have grown large with little in them, as years of churn make them.
+
+    Args:
+        interval: how often to look, and the least time between two rebuilds of an index.
+        min_size: bytes below which an index is left alone.
+        timeout: seconds that a rebuild may take.
+    """
+
+    interval: float = DAY
+    min_size: int = 64 * 2**20
+    timeout: float = 3_600.0
+
+    def __post_init__(self) -> None:
+        positive("ReindexerSettings.interval", self.interval)
+        positive("ReindexerSettings.timeout", self.timeout)
+        whole("ReindexerSettings.min_size", self.min_size)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneRule:
     """How long the jobs of one queue or one worker are kept, whatever holds for others.

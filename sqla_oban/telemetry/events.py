@@ -127,6 +127,15 @@ class JobsStaged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobRefused(Event):
+    """A due job could not be made available (a trigger of the user's?); it is left alone for `retry_in` seconds."""
+
+    id: int
+    error: str
+    retry_in: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobsReleased(Event):
     """Jobs that this node held without running them went back to their queue, the attempt refunded."""
 

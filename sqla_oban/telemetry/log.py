@@ -24,7 +24,7 @@ LEVELS: Final[dict[type[Event], int]] = {
     ),
     **dict.fromkeys(
         (
-            *(kinds.AcksDelayed, kinds.JobAbandoned, kinds.JobRescued, kinds.JobsReleased),
+            *(kinds.AcksDelayed, kinds.JobAbandoned, kinds.JobRescued, kinds.JobRefused, kinds.JobsReleased),
             *(kinds.JobFailed, kinds.ListenerDown, kinds.ServiceFailed, kinds.SpanFailed),
         ),
         logging.WARNING,

@@ -34,7 +34,7 @@ async def do(table: Table, sql: str) -> None:
 
 
 async def doomed(table: Table, *producers: str) -> list[list[int]]:
-    asked = {"limit": 10, "asleep": [], "producers": list(producers), "horizon": 1.0}
+    asked = {"limit": 10, "aside": [], "asleep": [], "producers": list(producers), "horizon": 1.0}
     return list((await table.run(STAGE, **asked))[0].doomed)
 
 
@@ -134,5 +134,7 @@ async def test_the_plan_for_marked_jobs_reads_only_their_index(table: Table) -> 
         "timezone('UTC', now()), ARRAY['node', 'me'] FROM generate_series(1, 5000)",
     )
     await do(table, "ANALYZE oban_jobs")
-    plan = await table.plan(STAGE, limit="100", asleep="ARRAY['a']", producers="ARRAY['me']", horizon="1")
+    plan = await table.plan(
+        STAGE, limit="100", aside="ARRAY[]::bigint[]", asleep="ARRAY['a']", producers="ARRAY['me']", horizon="1"
+    )
     assert "oban_jobs_cancel_index" in plan

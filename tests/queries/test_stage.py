@@ -21,10 +21,17 @@ async def staged(
     *,
     limit: int = 100,
     asleep: Sequence[str] = (),
+    aside: Sequence[int] = (),
     producers: Sequence[str] = (),
     horizon: float = 60,
 ) -> Staged:
-    asked = {"limit": limit, "asleep": list(asleep), "producers": list(producers), "horizon": horizon}
+    asked = {
+        "limit": limit,
+        "aside": list(aside),
+        "asleep": list(asleep),
+        "producers": list(producers),
+        "horizon": horizon,
+    }
     (row,) = await table.run(STAGE, **asked)
     return Staged._make(row)
 
@@ -115,7 +122,9 @@ async def test_the_look_reads_only_small_indexes(table: Table) -> None:
         "FROM generate_series(1, 3000) RETURNING id) SELECT count(*) FROM made"
     )
     await table.connection.execute(text("ANALYZE oban_jobs"))
-    plan = await table.plan(STAGE, limit="100", asleep="ARRAY['a']", producers="ARRAY['p']", horizon="1")
+    plan = await table.plan(
+        STAGE, limit="100", aside="ARRAY[]::bigint[]", asleep="ARRAY['a']", producers="ARRAY['p']", horizon="1"
+    )
     assert "oban_jobs_staging_index" in plan
     assert "oban_jobs_claim_index" in plan
     assert "Seq Scan on oban_jobs" not in plan

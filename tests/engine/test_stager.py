@@ -1,0 +1,121 @@
+"""No due job can keep the others from being made available."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from sqla_oban import JobState, job
+from sqla_oban.engine import aside
+from sqla_oban.engine.aside import LONGEST, Aside
+from sqla_oban.settings import StagerSettings
+from sqla_oban.telemetry.events import JobRefused, JobsStaged, ServiceFailed
+from tests.support import Recorder, enqueue, eventually, jobs
+
+REFUSE = """
+    CREATE FUNCTION refuse_staging() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      IF NEW.state = 'available' AND NEW.meta ? 'refused' THEN
+        RAISE EXCEPTION 'refused by a test' USING ERRCODE = '23505';
+      END IF;
+      RETURN NEW;
+    END $$
+"""
+
+
+@job(name="stager.work")
+async def work() -> None: ...
+
+
+@pytest.fixture
+async def refusing(engine: AsyncEngine) -> AsyncIterator[None]:
+    """A trigger, as a unique index would do it, refuses to have some jobs made available."""
+    async with engine.begin() as connection:
+        await connection.execute(text(REFUSE))
+        await connection.execute(
+            text("CREATE TRIGGER refuse BEFORE UPDATE ON oban_jobs FOR EACH ROW EXECUTE FUNCTION refuse_staging()")
+        )
+    yield
+    async with engine.begin() as connection:
+        await connection.execute(text("DROP TRIGGER IF EXISTS refuse ON oban_jobs"))
+        await connection.execute(text("DROP FUNCTION refuse_staging"))
+
+
+async def schedule(engine: AsyncEngine, *refused: int, count: int) -> list[int]:
+    """Jobs that are due in the order of their ids, of which those at `refused` cannot be staged."""
+    made = [work.with_options(schedule_in=0, meta={"refused": 1} if n in refused else {}).new() for n in range(count)]
+    return await enqueue(engine, *made)
+
+
+@pytest.mark.parametrize("positions", [(0,), (150,), (299,), (0, 1, 2), (10, 290)])
+@pytest.mark.usefixtures("refusing")
+async def test_jobs_that_are_refused_hold_up_no_other(
+    engine: AsyncEngine, start: Any, events: Recorder, positions: tuple[int, ...]
+) -> None:
+    ids = await schedule(engine, *positions, count=300)
+    bad = [ids[position] for position in positions]
+    await start(queues={"default": 50})
+
+    async def all_others_ran() -> bool:
+        left = [one.id for one in await jobs(engine) if one.state is not JobState.COMPLETED]
+        return left == bad
+
+    await eventually(all_others_ran, "all other jobs to run")
+    refused = await events.wait_for(JobRefused, count=len(bad))
+    assert {event.id for event in refused} == set(bad)
+    assert "refused by a test" in refused[0].error
+    assert events.of(ServiceFailed) == []
+
+
+@pytest.mark.usefixtures("refusing")
+async def test_two_nodes_get_past_it_as_well(engine: AsyncEngine, start: Any, events: Recorder) -> None:
+    for node in ("one", "two"):
+        await start(queues={"default": 20}, node=node, stager=StagerSettings(interval=0.05, limit=16))
+    ids = await schedule(engine, 7, 8, 100, count=200)
+
+    async def all_others_ran() -> bool:
+        return [one.state for one in await jobs(engine)].count(JobState.COMPLETED) == len(ids) - 3
+
+    await eventually(all_others_ran, "all other jobs to run")
+
+
+@pytest.mark.usefixtures("refusing")
+async def test_it_is_tried_again_after_a_while(
+    engine: AsyncEngine, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aside, "SHORTEST", 0.1)
+    (job_id,) = await schedule(engine, 0, count=1)
+    await start(queues={"default": 1})
+    first, second, *_ = await events.wait_for(JobRefused, count=2, id=job_id)
+    assert second.retry_in > first.retry_in
+    async with engine.begin() as connection:
+        await connection.execute(text("DROP TRIGGER refuse ON oban_jobs"))
+
+    async def ran() -> bool:
+        return [one.state for one in await jobs(engine)] == [JobState.COMPLETED]
+
+    await eventually(ran, "the job to run after all")
+    assert sum(event.count for event in events.of(JobsStaged)) == 1
+
+
+def test_the_pause_grows_up_to_a_bound_for_each_job_by_itself() -> None:
+    put = Aside()
+    pauses = [put.put(7) for _ in range(10)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == LONGEST
+    assert put.put(8) == pauses[0]
+    assert sorted(put.ids) == [7, 8]
+
+
+def test_a_job_whose_time_aside_is_long_over_counts_as_never_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    put = Aside()
+    first = put.put(7)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + first + 1)
+    assert (put.ids, len(put)) == ([], 1)
+    monkeypatch.setattr(time, "monotonic", lambda: now + first + aside.FORGOTTEN + 1)
+    assert (put.ids, len(put)) == ([], 0)
+    assert put.put(7) == first
