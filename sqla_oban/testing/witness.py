@@ -1,0 +1,68 @@
+"""The runner's own executor, watched."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import uuid4
+
+from sqla_oban.engine.dispatcher import AsyncDispatcher, Dispatcher, ThreadDispatcher
+from sqla_oban.engine.executor import Execution, Executor
+from sqla_oban.queries.ack import Ack
+from sqla_oban.queries.claim import Claimed
+from sqla_oban.workers.options import ExecutorKind
+from sqla_oban.workers.registry import REGISTRY
+
+NODE = "testing"
+HOLDER = [NODE, str(uuid4())]
+"""Who has claimed a job that a test runs: no producer of a runner's, so that no leader takes it for a dead one's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How one execution went.
+
+    Args:
+        ack: what a runner would write.
+        value: what the worker returned.
+        error: the exception that failed the attempt.
+    """
+
+    ack: Ack
+    value: object
+    error: BaseException | None
+
+
+class Witness(Executor):
+    """Runs jobs as a runner does, and keeps what a runner has no use for: the value and the exception themselves."""
+
+    def __init__(self, dispatchers: Mapping[ExecutorKind, Dispatcher], queue: str) -> None:
+        super().__init__(REGISTRY, dispatchers, node=NODE, queue=queue, holder=HOLDER)
+        self._value: object = None
+        self._error: BaseException | None = None
+
+    async def watch(self, claimed: Claimed) -> Seen:
+        """Run a claimed job in a task of its own, as its timeout and `current_job()` need it."""
+        execution = Execution(claimed)
+        execution.task = asyncio.create_task(self.execute(execution))
+        ack = await execution.task
+        assert ack is not None  # only an abandoned job has no outcome, and nobody abandons this one
+        return Seen(ack, self._value, self._error)
+
+    async def _call(self, job: Execution) -> object:
+        self._value = await super()._call(job)
+        return self._value
+
+    def _failed(self, claimed: Claimed, error: BaseException) -> Ack:
+        self._error = error
+        return super()._failed(claimed, error)
+
+
+async def witness(claimed: Claimed, queue: str) -> Seen:
+    """Run a claimed job of `queue` here and now; never raises what its worker raises."""
+    threads = ThreadDispatcher()
+    try:
+        return await Witness({ExecutorKind.ASYNC: AsyncDispatcher(), ExecutorKind.THREAD: threads}, queue).watch(
+            claimed
+        )
+    finally:
+        threads.close()
