@@ -76,8 +76,8 @@ class Settings:
 class Node:
     """What runs between a start and a stop.
 
-    Three connections: `pulse` in the pulse thread (LISTEN, beats, the lease, rescue), `claim` for the producers, and
-    `ack` for all else that writes, so that the acknowledgement of one batch overlaps with the claim of the next.
+    Three connections: `pulse` in the pulse thread (LISTEN, beats, the lease, rescue, cron), `claim` for the producers,
+    and `ack` for all else that writes, so that the acknowledgement of one batch overlaps with the claim of the next.
 
     Args:
         engine: the user's.
