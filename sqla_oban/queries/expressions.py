@@ -3,12 +3,14 @@
 from typing import Any, Final
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     DateTime,
     Float,
     Function,
     Interval,
     Numeric,
+    ScalarSelect,
     Table,
     Text,
     case,
@@ -16,6 +18,7 @@ from sqlalchemy import (
     extract,
     func,
     literal_column,
+    select,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.elements import quoted_name
@@ -117,6 +120,21 @@ def constant(value: str) -> ColumnElement[str]:
 def ring(queue: ColumnElement[str], schema: str | None) -> Function[Any]:
     """Wakes a sleeping producer of `queue`; to be called after its rows were made available."""
     return home_function(schema, "oban_ring", queue)
+
+
+def rings(changed: CTE, schema: str | None) -> ScalarSelect[int]:
+    """Wakes a sleeping producer of each queue in which rows of `changed` are available now; the number of queues.
+
+    It must be selected, or nothing rings.
+    """
+    rung = (
+        select(ring(changed.c.queue, schema).label("rung"))
+        .where(changed.c.state == literal(JobState.AVAILABLE))
+        .group_by(changed.c.queue)
+        .cte("rung")
+        .prefix_with("MATERIALIZED")
+    )
+    return select(func.count(rung.c.rung)).scalar_subquery()
 
 
 def home_function(schema: str | None, name: str, *arguments: ColumnElement[Any]) -> Function[Any]:

@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, Executable, Text, bindparam, case, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from sqla_oban.queries.expressions import JOBS, holder, in_states, is_cancel_requested, literal, now, ring
+from sqla_oban.queries.expressions import JOBS, holder, in_states, is_cancel_requested, literal, now, rings
 from sqla_oban.states import JobState
 
 
@@ -29,9 +29,4 @@ def release(schema: str | None) -> Executable:
         .returning(JOBS.c.id, JOBS.c.queue, JOBS.c.state)
         .cte("released")
     )
-    rung = (
-        select(func.bool_or(ring(released.c.queue, schema)))
-        .where(released.c.state == literal(JobState.AVAILABLE))
-        .scalar_subquery()
-    )
-    return select(released.c.id, rung)
+    return select(released.c.id, rings(released, schema))

@@ -34,7 +34,7 @@ from sqla_oban.queries.expressions import (
     is_executing,
     literal,
     now,
-    ring,
+    rings,
     seconds,
     with_error,
 )
@@ -90,19 +90,7 @@ def rescue(schema: str | None) -> Executable:
         .returning(JOBS.c.id, JOBS.c.queue, JOBS.c.state)
         .cte("rescued")
     )
-    rung = (
-        select(rescued.c.queue, ring(rescued.c.queue, schema).label("rung"))
-        .where(rescued.c.state == literal(JobState.AVAILABLE))
-        .group_by(rescued.c.queue)
-        .cte("rung")
-        .prefix_with("MATERIALIZED")
-    )
-    return select(
-        rescued.c.id,
-        rescued.c.queue,
-        cast(rescued.c.state, Text),
-        select(func.count(rung.c.rung)).scalar_subquery(),
-    )
+    return select(rescued.c.id, rescued.c.queue, cast(rescued.c.state, Text), rings(rescued, schema))
 
 
 def _orphans() -> CTE:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, Select, func, literal_column, null, select, update
+from sqlalchemy import ColumnElement, Executable, Select, case, func, literal_column, null, select, update
 
-from sqla_oban.queries.expressions import CANCEL_REQUESTED, JOBS, constant, in_states, literal, now, ring
+from sqla_oban.queries.expressions import CANCEL_REQUESTED, JOBS, constant, in_states, literal, now, rings
 from sqla_oban.queries.lock import locked
 from sqla_oban.states import RETRYING, JobState
 
@@ -16,6 +16,7 @@ def retry(ids: Select[Any], schema: str | None) -> Executable:
     """Makes `ids` available now, with at least one attempt left, and rings; returns those that it changed."""
     chosen = locked(ids)
     attempt = func.least(JOBS.c.attempt, MOST_ATTEMPTS - literal_column("1")) + literal_column("1")
+    is_object = func.jsonb_typeof(JOBS.c.meta) == constant("object")  # from a number nothing can be taken
     retried = (
         update(JOBS)
         .where(JOBS.c.id == chosen.c.id, in_states(*RETRYING))
@@ -26,15 +27,9 @@ def retry(ids: Select[Any], schema: str | None) -> Executable:
             completed_at=null(),
             cancelled_at=null(),
             discarded_at=null(),
-            meta=JOBS.c.meta.op("-")(constant(CANCEL_REQUESTED)),
+            meta=case((is_object, JOBS.c.meta.op("-")(constant(CANCEL_REQUESTED))), else_=JOBS.c.meta),
         )
-        .returning(JOBS.c.id, JOBS.c.queue)
+        .returning(JOBS.c.id, JOBS.c.queue, JOBS.c.state)
         .cte("retried")
     )
-    rung = (
-        select(ring(retried.c.queue, schema).label("rung"))
-        .group_by(retried.c.queue)
-        .cte("rung")
-        .prefix_with("MATERIALIZED")
-    )
-    return select(retried.c.id, select(func.count(rung.c.rung)).scalar_subquery())
+    return select(retried.c.id, rings(retried, schema))

@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Executable, bindparam, case, func, select
 from sqlalchemy import update as change
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from sqla_oban.queries.expressions import JOBS, in_states, literal, now, ring
+from sqla_oban.queries.expressions import JOBS, in_states, literal, now, rings
 from sqla_oban.states import JobState
 
 
@@ -22,11 +22,4 @@ def update(values: Mapping[str, Any], schema: str | None) -> Executable:
         target = case((due <= now(), literal(JobState.AVAILABLE)), else_=literal(JobState.SCHEDULED))
         changed = changed.values(state=case((movable, target), else_=JOBS.c.state))
     rows = changed.returning(JOBS.c.id, JOBS.c.queue, JOBS.c.state).cte("changed")
-    rung = (
-        select(ring(rows.c.queue, schema).label("rung"))
-        .where(rows.c.state == literal(JobState.AVAILABLE))
-        .group_by(rows.c.queue)
-        .cte("rung")
-        .prefix_with("MATERIALIZED")
-    )
-    return select(rows.c.id, select(func.count(rung.c.rung)).scalar_subquery())
+    return select(rows.c.id, rings(rows, schema))

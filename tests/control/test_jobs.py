@@ -123,6 +123,13 @@ async def test_a_retry_of_what_had_as_many_attempts_as_there_can_be_is_harmless(
     assert await oban.jobs.retry(job_id) == 1
 
 
+@pytest.mark.parametrize("meta", ["7", "[]", "null", '"text"'])
+async def test_a_job_with_odd_meta_is_retried_like_any_other(oban: SqlaOban, engine: AsyncEngine, meta: str) -> None:
+    (job_id,) = await in_states(engine, JobState.DISCARDED, meta=meta)
+    assert await oban.jobs.retry(job_id) == 1
+    assert await states(engine) == ["available"]
+
+
 async def test_what_does_not_run_is_deleted(oban: SqlaOban, engine: AsyncEngine) -> None:
     ids = await in_states(engine, *JobState)
     assert await oban.jobs.delete(ids) == len(JobState) - 1
