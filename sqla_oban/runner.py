@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.orm import sessionmaker
 
 from sqla_oban.control.crons import Crons
 from sqla_oban.control.jobs import Jobs
@@ -109,9 +110,8 @@ class SqlaOban:
             reindexer=reindexer,
             cron=tuple(declared(cron, ()).values()),
         )
-        sessions = Sessions(
-            session_factory or async_sessionmaker(engine, expire_on_commit=False), self._settings.schema
-        )
+        factory = session_factory or async_sessionmaker(engine, expire_on_commit=False)
+        sessions = Sessions(_checked_factory(factory), self._settings.schema)
         self._jobs = Jobs(sessions, schema=self._settings.schema)
         self._crons = Crons(sessions, schema=self._settings.schema)
         self._queues = Queues(
@@ -246,6 +246,12 @@ def _checked_engine(engine: Any) -> AsyncEngine:
     if engine.dialect.driver not in ("asyncpg", "psycopg", "psycopg_async"):
         raise UnsupportedEngine(f"SqlaOban runs on asyncpg or psycopg, the engine uses {engine.dialect.driver}")
     return engine
+
+
+def _checked_factory(factory: Any) -> async_sessionmaker[AsyncSession]:
+    if isinstance(factory, sessionmaker) or not callable(factory):
+        raise ConfigurationError(f"session_factory must be an async_sessionmaker, got {shown(factory)}")
+    return factory  # type: ignore[no-any-return]  # a function that makes AsyncSessions does as well
 
 
 def _queue_name(queue: object) -> str:
