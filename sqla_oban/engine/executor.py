@@ -116,10 +116,13 @@ class Executor:
             if job.abandoned:
                 telemetry.emit(JobAbandoned(**self._facts(claimed)))
                 return None
-            reason = _summary(raised)  # not the exception: its traceback holds this frame
-            ack = _stopped(claimed, raised) if job.cancelled else self._failed(claimed, raised)
-            if wanted(JobFailed) and not job.cancelled:
-                telemetry.emit(self._raised(claimed, ack, raised, reason, time.monotonic() - started))
+            if job.cancelled:
+                ack = _stopped(claimed, raised)
+            else:
+                reason = _summary(raised)  # not the exception: its traceback holds this frame
+                ack = self._failed(claimed, raised)
+                if wanted(JobFailed):
+                    telemetry.emit(self._raised(claimed, ack, raised, reason, time.monotonic() - started))
         if wanted(JobFinished):
             seconds = time.monotonic() - started
             telemetry.emit(JobFinished(**self._facts(claimed), state=ack.state, seconds=seconds, error=reason))

@@ -43,3 +43,8 @@ class Cron(ObanBase):
     last_tick: Mapped[datetime] = mapped_column(UTCDateTime, server_default=UTC_NOW)
     inserted_at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=UTC_NOW)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=UTC_NOW)
+
+    def __repr__(self) -> str:
+        held = self.__dict__  # what is loaded: a repr must not emit SQL
+        parts = [f"{name}={held[name]!r}" for name in ("name", "expression", "timezone", "paused") if name in held]
+        return f"<{type(self).__name__} {' '.join(parts)}>"

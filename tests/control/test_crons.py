@@ -54,6 +54,8 @@ async def test_an_entry_is_created_with_all_it_needs(oban: SqlaOban) -> None:
         )
         assert datetime.now(UTC) - entry.last_tick < timedelta(minutes=5)
     assert await oban.crons.get("another") is None
+    shown = "<Cron name='nightly' expression='0 3 * * *' timezone='Europe/Berlin' paused=False>"
+    assert repr(stored) == shown
 
 
 async def test_all_entries_come_by_name(oban: SqlaOban) -> None:

@@ -94,7 +94,8 @@ async def test_an_async_worker_is_cancelled_where_it_awaits(start: Any, engine: 
         assert here.cancelled == [job_id]
     assert (done.state, done.attempt, done.cancelled_at is not None) == (JobState.CANCELLED, 1, True)
     assert [error["error"] for error in done.errors] == ["cancelled: on request, while it was running"]
-    assert [event.state for event in await events.wait_for(JobFinished)] == [JobState.CANCELLED]
+    (event,) = await events.wait_for(JobFinished)
+    assert (event.state, event.error) == (JobState.CANCELLED, None)
 
 
 @pytest.mark.parametrize(
