@@ -6,6 +6,7 @@
 
 from sqla_oban.control.queue_info import QueueInfo
 from sqla_oban.enqueue import announce as _announce  # noqa: F401 (installs its listeners)
+from sqla_oban.enqueue.insert import insert_all
 from sqla_oban.models import Job, Peer, metadata
 from sqla_oban.outcomes import Cancel, Record, Snooze
 from sqla_oban.runner import SqlaOban
@@ -26,6 +27,7 @@ __all__ = [
     "Snooze",
     "SqlaOban",
     "current_job",
+    "insert_all",
     "job",
     "metadata",
     "worker",

@@ -20,6 +20,7 @@ PUBLIC = {
     "QueueConfig",
     "CronJob",
     "QueueInfo",
+    "insert_all",
     "Record",
     "Schedule",
     "Snooze",

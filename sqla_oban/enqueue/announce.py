@@ -4,6 +4,7 @@ The listeners are on `Session` itself, which every session is, also the one insi
 the event they cost a call a flush.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, event, inspect
@@ -21,21 +22,39 @@ KEY = "sqla_oban.announce"
 class Flushed(NamedTuple):
     """A job that was inserted in a transaction that may still be rolled back."""
 
-    job: JobMixin
     facts: Enqueued
     connection: Connection
+    savepoints: tuple[SessionTransaction, ...]
 
 
 @event.listens_for(Session, "after_flush")
 def _collect(session: Session, _: object) -> None:
+    if wanted(JobsEnqueued):
+        _keep(session, [job for job in session.new if isinstance(job, JobMixin)])
+
+
+def remember(target: object, jobs: Sequence[JobMixin]) -> None:
+    """Tell of jobs that were inserted beside the unit of work; of a Connection's transaction nobody hears the end."""
+    if isinstance(target, Session) and wanted(JobsEnqueued):
+        _keep(target, jobs)
+
+
+def _keep(session: Session, jobs: Sequence[JobMixin]) -> None:
     """Facts are taken now, because a commit may expire them."""
-    if not wanted(JobsEnqueued):
-        return
-    new = [job for job in session.new if isinstance(job, JobMixin)]
-    if new:
+    if jobs:
+        savepoints = tuple(_savepoints(session))
         session.info.setdefault(KEY, []).extend(
-            Flushed(job, _facts(job), session.connection({"mapper": inspect(job).mapper})) for job in new
+            Flushed(_facts(job), session.connection({"mapper": inspect(job).mapper}), savepoints) for job in jobs
         )
+
+
+def _savepoints(session: Session) -> Iterator[SessionTransaction]:
+    """Those that are open: if one of them is rolled back, the job has never been there."""
+    transaction = session.get_nested_transaction()
+    while transaction is not None:
+        if transaction.nested:
+            yield transaction
+        transaction = transaction.parent
 
 
 @event.listens_for(Session, "after_commit")
@@ -44,23 +63,18 @@ def _announce(session: Session) -> None:
     if session.in_nested_transaction():
         return
     flushed: list[Flushed] = session.info.pop(KEY, [])
-    jobs = tuple(one.facts for one in flushed if _is_stored(one.job) and not one.connection.in_transaction())
+    jobs = tuple(one.facts for one in flushed if not one.connection.in_transaction())
     if jobs:
         telemetry.emit(JobsEnqueued(node=process_name(), jobs=jobs))
 
 
 @event.listens_for(Session, "after_soft_rollback")
 def _forget(session: Session, transaction: SessionTransaction) -> None:
-    """What a savepoint took with it is found out at the commit; when all is rolled back, nothing is left to tell."""
-    if transaction.parent is None:
-        session.info.pop(KEY, None)
+    """A savepoint takes with it what was inserted under it, the transaction itself everything."""
+    if flushed := session.info.pop(KEY, None):
+        session.info[KEY] = [one for one in flushed if transaction.nested and transaction not in one.savepoints]
 
 
 def _facts(job: JobMixin) -> Enqueued:
     held = job.__dict__
     return Enqueued(held["id"], held.get("queue", "default"), held["worker"])
-
-
-def _is_stored(job: JobMixin) -> bool:
-    """A savepoint that was rolled back has made it a new object again."""
-    return inspect(job).key is not None

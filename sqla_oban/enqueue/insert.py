@@ -1,0 +1,91 @@
+"""`insert_all`: enqueue many jobs at once."""
+
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from functools import partial
+from itertools import groupby, islice
+from typing import Any, TypeVar, overload
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.orm.attributes import instance_state
+
+from sqla_oban.enqueue.foreign import insert_foreign
+from sqla_oban.enqueue.rows import insert_rows, is_plain
+from sqla_oban.errors import InvalidJob, shown
+from sqla_oban.models import JobMixin
+
+J = TypeVar("J", bound=JobMixin)
+
+BATCH = 20_000
+"""Jobs in one statement; an iterable of any length goes in so many at a time."""
+
+
+@overload
+def insert_all(target: Session | scoped_session[Session] | Connection, jobs: Iterable[J]) -> list[J]: ...
+@overload
+def insert_all(
+    target: AsyncSession | async_scoped_session[AsyncSession] | AsyncConnection, jobs: Iterable[J]
+) -> Coroutine[Any, Any, list[J]]: ...
+def insert_all(target: Any, jobs: Iterable[J]) -> list[J] | Coroutine[Any, Any, list[J]]:
+    """Enqueue jobs in the transaction of `target`, by one statement for each 20,000 of them.
+
+    Args:
+        target: a Session or a Connection (a plain call), or an AsyncSession or an AsyncConnection (awaited).
+        jobs: as made by workers' `new`, and not added to a session; of any mapped class of jobs.
+
+    Returns:
+        The very same jobs, in their order, with their ids and all else that is stored. They belong to no session;
+        `session.add(job)` takes one in as stored.
+
+    Raises:
+        InvalidJob: one of them is no job, is stored already, is in a session, or is given twice; nothing is inserted
+            of its batch. Or `target` is nothing to enqueue in.
+
+    >>> await insert_all(session, [send_receipt.new(order.id) for order in orders])  # doctest: +SKIP
+    """
+    match target:
+        case AsyncSession() | AsyncConnection():
+            return _awaited(target, jobs)
+        case Session() | Connection():
+            return _insert_all(target, jobs)
+        case scoped_session() | async_scoped_session():
+            return insert_all(target(), jobs)
+        case _:
+            kinds = "a Session, an AsyncSession, a Connection or an AsyncConnection"
+            raise InvalidJob(f"insert_all() takes {kinds}, got {shown(target)}")
+
+
+async def _awaited(target: Any, jobs: Iterable[J]) -> list[J]:
+    inserted: list[J] = await target.run_sync(partial(_insert_all, jobs=jobs))
+    return inserted
+
+
+def _insert_all(target: Any, jobs: Iterable[J]) -> list[J]:
+    inserted: list[J] = []
+    for batch in _batches(jobs):
+        _check(batch)
+        for insert, some in groupby(batch, _way):
+            insert(target, list(some))
+        inserted += batch
+    return inserted
+
+
+def _batches(jobs: Iterable[J]) -> Iterator[list[J]]:
+    left = iter(jobs)
+    while batch := list(islice(left, BATCH)):
+        yield batch
+
+
+def _check(jobs: list[Any]) -> None:
+    for job in jobs:
+        if not isinstance(job, JobMixin):
+            raise InvalidJob(f"insert_all() takes jobs, got {shown(job)}")
+        if instance_state(job).key is not None or instance_state(job).session_id is not None:
+            raise InvalidJob(f"{job!r} is stored already or in a session; insert_all() takes new jobs")
+    if len({id(job) for job in jobs}) < len(jobs):
+        raise InvalidJob("insert_all() was given the same job twice; make two of them")
+
+
+def _way(job: Any) -> Callable[[Any, list[Any]], None]:
+    return insert_rows if is_plain(instance_state(job).mapper) else insert_foreign

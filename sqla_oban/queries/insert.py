@@ -1,0 +1,68 @@
+"""Insert any number of jobs by one statement."""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Executable,
+    Float,
+    Integer,
+    SmallInteger,
+    Text,
+    bindparam,
+    case,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+    type_coerce,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
+from sqlalchemy.types import TypeEngine
+
+from sqla_oban.models.job import JOB_STATE
+from sqla_oban.queries.expressions import JOBS, constant, now, seconds
+
+GIVEN: Final[dict[str, tuple[TypeEngine[Any], str]]] = {
+    "state": (Text(), "'available'"),
+    "queue": (Text(), "'default'"),
+    "worker": (Text(), "NULL"),
+    "attempt": (SmallInteger(), "0"),
+    "max_attempts": (SmallInteger(), "20"),
+    "priority": (SmallInteger(), "0"),
+    "args": (JSONB(), "'{}'::jsonb"),
+    "meta": (JSONB(), "'{}'::jsonb"),
+    "tags": (ARRAY(Text()), "ARRAY[]::text[]"),
+}
+"""What a job may say of itself when it is inserted, with its type and the column's default: an INSERT ... SELECT cannot
+say DEFAULT for a single row."""
+
+
+def insert_jobs() -> Executable:
+    """Inserts `rows`, a JSON array of objects, in their order; returns the id and the moments of each.
+
+    One parameter for any number of rows, as fast as COPY, on every driver. `ord` numbers the rows. The identity column
+    counts in the order in which rows are inserted, so the ids, sorted, are those of the rows in order. A `delay` in
+    seconds is counted from the INSERT, by PostgreSQL's clock.
+    """
+    columns: list[Any] = [column("ord", Integer), column("delay", Float(53)), column("scheduled_at", DateTime)]
+    columns += [column(name, kind) for name, (kind, _) in GIVEN.items()]
+    rows = (
+        func.jsonb_to_recordset(cast(bindparam("rows", type_=Text), JSONB))
+        .table_valued(*columns)
+        .render_derived(name="job", with_types=True)
+    )
+    values: dict[str, ColumnElement[Any]] = {
+        name: func.coalesce(rows.c[name], literal_column(default, kind)) for name, (kind, default) in GIVEN.items()
+    }
+    values["state"] = cast(values["state"], JOB_STATE)
+    delayed = case((rows.c.delay.is_not(None), now() + seconds(rows.c.delay)), else_=rows.c.scheduled_at)
+    values["scheduled_at"] = func.coalesce(delayed, func.timezone(constant("UTC"), func.now()))
+    ordered = select(*values.values()).order_by(rows.c.ord)
+    moments = (type_coerce(JOBS.c[name], DateTime).label(name) for name in ("inserted_at", "scheduled_at"))
+    return insert(JOBS).from_select(list(values), ordered, include_defaults=False).returning(JOBS.c.id, *moments)
+
+
+INSERT_JOBS = insert_jobs()
