@@ -1,10 +1,9 @@
 """Jobs as the rows of one statement, and back."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy.orm import Mapper, make_transient_to_detached
 
@@ -13,21 +12,6 @@ from sqla_oban.models import JobMixin
 from sqla_oban.queries.expressions import JOBS
 from sqla_oban.queries.insert import GIVEN, INSERT_JOBS
 from sqla_oban.states import JobState
-
-DEFAULTS: Final[dict[str, Callable[[], Any]]] = {
-    "state": lambda: JobState.AVAILABLE,
-    "queue": lambda: "default",
-    "attempt": int,
-    "max_attempts": lambda: 20,
-    "priority": int,
-    "args": dict,
-    "meta": dict,
-    "tags": list,
-    "errors": list,
-    "attempted_by": list,
-    **dict.fromkeys(("attempted_at", "cancelled_at", "completed_at", "discarded_at"), lambda: None),
-}
-"""What the table gives to a job that says nothing of it."""
 
 
 @lru_cache(maxsize=256)
@@ -41,13 +25,8 @@ def insert_rows(target: Any, jobs: list[Any]) -> None:
     rows = json.dumps([_row(ord_, job) for ord_, job in enumerate(jobs)])
     stored = sorted(target.execute(INSERT_JOBS, {"rows": rows}).all())
     for job, (id_, inserted_at, scheduled_at) in zip(jobs, stored, strict=True):
-        held = job.__dict__
-        for name, make in DEFAULTS.items():
-            if name not in held:
-                held[name] = make()
-        held["id"] = id_
-        held["inserted_at"] = inserted_at.replace(tzinfo=UTC)
-        held["scheduled_at"] = scheduled_at.replace(tzinfo=UTC)
+        moments = {"inserted_at": inserted_at.replace(tzinfo=UTC), "scheduled_at": scheduled_at.replace(tzinfo=UTC)}
+        job.__dict__.update(_defaults() | job.__dict__ | moments, id=id_)
         make_transient_to_detached(job)
     remember(target, jobs)
 
@@ -61,3 +40,23 @@ def _row(ord_: int, job: JobMixin) -> dict[str, Any]:
     elif "scheduled_at" in held:
         row["scheduled_at"] = held["scheduled_at"].astimezone(UTC).replace(tzinfo=None).isoformat()
     return row
+
+
+def _defaults() -> dict[str, Any]:
+    """What the table gives to a job that says nothing of it; made anew for each, because some of it can be changed."""
+    return {
+        "state": JobState.AVAILABLE,
+        "queue": "default",
+        "attempt": 0,
+        "max_attempts": 20,
+        "priority": 0,
+        "args": {},
+        "meta": {},
+        "tags": [],
+        "errors": [],
+        "attempted_by": [],
+        "attempted_at": None,
+        "cancelled_at": None,
+        "completed_at": None,
+        "discarded_at": None,
+    }
