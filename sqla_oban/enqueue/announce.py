@@ -5,6 +5,7 @@ the event they cost a call a flush.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from sqlalchemy import Connection, event, inspect
@@ -41,11 +42,10 @@ def remember(target: object, jobs: Sequence[JobMixin]) -> None:
 
 def _keep(session: Session, jobs: Sequence[JobMixin]) -> None:
     """Facts are taken now, because a commit may expire them."""
-    if jobs:
-        savepoints = tuple(_savepoints(session))
-        session.info.setdefault(KEY, []).extend(
-            Flushed(_facts(job), session.connection({"mapper": inspect(job).mapper}), savepoints) for job in jobs
-        )
+    savepoints = tuple(_savepoints(session))
+    for mapper, some in groupby(jobs, lambda job: inspect(job).mapper):
+        connection = session.connection({"mapper": mapper})
+        session.info.setdefault(KEY, []).extend(Flushed(_facts(job), connection, savepoints) for job in some)
 
 
 def _savepoints(session: Session) -> Iterator[SessionTransaction]:

@@ -18,6 +18,9 @@ from sqla_oban.telemetry.redaction import REDACTED, Redaction, hidden
 
 LOGGER: Final = "sqla_oban.telemetry"
 
+MOST_JOBS: Final = 20
+"""How many of the jobs that were enqueued together are named on the line."""
+
 LEVELS: Final[dict[type[Event], int]] = {
     **dict.fromkeys(
         (kinds.AcksWritten, kinds.Beaten, kinds.JobsClaimed, kinds.JobsPruned, kinds.JobsStaged), logging.DEBUG
@@ -80,6 +83,8 @@ class EventLog:
         fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
         if "args" in fields:
             fields["args"] = self._redacted(fields["args"])
+        if "jobs" in fields:
+            fields |= {"count": len(fields["jobs"]), "jobs": fields["jobs"][:MOST_JOBS]}
         return fields
 
     def _redacted(self, stored: str) -> Any:

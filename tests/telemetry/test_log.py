@@ -15,8 +15,10 @@ from sqla_oban.telemetry.events import (
     AckReplaced,
     Beaten,
     CronTicked,
+    Enqueued,
     JobFailed,
     JobFinished,
+    JobsEnqueued,
     JobStarted,
     LeadershipGained,
     QueueStopped,
@@ -194,6 +196,13 @@ def test_only_the_kinds_that_were_asked_for_are_written(caplog: pytest.LogCaptur
     telemetry.emit(CronTicked(node="n", name="e", worker="w", ticks=(datetime(2026, 1, 1, tzinfo=UTC),), ids=(1,)))
     ((_, line),) = lines(caplog)
     assert (line["event"], line["ticks"]) == ("cron_ticked", ["2026-01-01T00:00:00+00:00"])
+
+
+def test_of_many_jobs_that_were_enqueued_together_the_first_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    attach_logger()
+    telemetry.emit(JobsEnqueued(node="n", jobs=tuple(Enqueued(number, "q", "w") for number in range(10_000))))
+    ((_, line),) = lines(caplog)
+    assert (line["count"], line["jobs"]) == (10_000, [[number, "q", "w"] for number in range(20)])
 
 
 def test_attaching_again_replaces_and_detaching_ends_it(caplog: pytest.LogCaptureFixture) -> None:
