@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from sqla_oban.errors import (
     UnserialisableValue,
 )
 from sqla_oban.testing import perform_job
+from tests.support import eventually
 from tests.testing.workers import (
     Import,
     Refused,
@@ -44,7 +46,9 @@ async def test_a_worker_is_performed_with_its_arguments_by_name() -> None:
 
 
 async def test_a_sync_worker_runs_in_a_thread() -> None:
+    before = threading.active_count()
     assert await perform_job(in_thread.new()) == "sqla_oban worker"
+    await eventually(lambda: threading.active_count() <= before, "the thread to end")
 
 
 async def test_a_class_gets_the_job_as_it_would_be_stored() -> None:

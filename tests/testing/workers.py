@@ -78,6 +78,7 @@ async def by_the_minute() -> str:
 
 @job(name="testing.wait_for_ever")
 async def wait_for_ever() -> None:
+    DONE.get([]).append("waiting")
     await asyncio.Event().wait()
 
 
