@@ -30,8 +30,9 @@ def inline() -> Iterator[None]:
 
     Each runs once, whenever it is due, in whatever queue; through the statements and the executor of a runner, so that
     its row is committed with its outcome. What a worker raises is raised by the `commit()`, which does not happen then.
-    Releasing a savepoint does not count as a commit; bulk INSERTs are not seen. It works for AsyncSession and Session,
-    and holds for the whole process, since tests, fixtures and applications run in many tasks and threads.
+    Releasing a savepoint does not count as a commit; `insert_all` and other bulk INSERTs are not seen. It works for
+    AsyncSession and Session, and holds for the whole process, since tests, fixtures and applications run in many tasks
+    and threads.
 
     A worker that opens a connection of its own does not see what its job was enqueued with, because that is not
     committed yet: bind its session to the test's connection.
