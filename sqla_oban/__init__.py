@@ -6,13 +6,14 @@
 
 from sqla_oban.control.queue_info import QueueInfo
 from sqla_oban.enqueue import announce as _announce  # noqa: F401 (installs its listeners)
+from sqla_oban.enqueue import entities as _entities  # noqa: F401 (likewise)
 from sqla_oban.enqueue.insert import insert_all
 from sqla_oban.models import Job, Peer, metadata
 from sqla_oban.outcomes import Cancel, Record, Snooze
 from sqla_oban.runner import SqlaOban
 from sqla_oban.settings import QueueConfig
 from sqla_oban.states import JobState
-from sqla_oban.workers import CronJob, Schedule, current_job, job, worker
+from sqla_oban.workers import CronJob, Schedule, current_job, inject, job, worker
 
 __all__ = [
     "Cancel",
@@ -27,6 +28,7 @@ __all__ = [
     "Snooze",
     "SqlaOban",
     "current_job",
+    "inject",
     "insert_all",
     "job",
     "metadata",

@@ -14,7 +14,9 @@
     ├── JobIsExecuting (RuntimeError)     what was asked cannot be done to a job that is running
     ├── InvalidSchedule (ValueError)      a cron expression or its time zone cannot be understood
     ├── UnknownCron (LookupError)         no entry of the crontab has that name
-    ├── NotRunning (RuntimeError)         what was asked needs a runner that was started
+    ├── InvalidEntity (ValueError)        an entity that cannot be an argument, because no row can be found by it
+    ├── NotProvided (LookupError)         a worker asks for something that its runner was not told how to make
+    ├── ClaimLost (RuntimeError)          a job that is no longer this execution's to complete
     ├── UnknownWorker (LookupError)       a job names a worker that this process does not know
     ├── JobTimeout (TimeoutError)         a job ran for longer than its worker allows
     ├── NoCurrentJob (LookupError)        `current_job()` outside of a running job
@@ -129,8 +131,16 @@ class UnknownCron(ObanError, LookupError):
     """No entry of the crontab has the name that was given."""
 
 
-class NotRunning(ObanError, RuntimeError):
-    """What was asked needs a runner that was started."""
+class InvalidEntity(ObanError, ValueError, DontWrapMixin):
+    """An entity cannot be an argument of a job: its row has no key yet, or is gone."""
+
+
+class NotProvided(ObanError, LookupError):
+    """A worker's parameter is to be provided, and the runner was given nothing that makes it."""
+
+
+class ClaimLost(ObanError, RuntimeError):
+    """The job has ended or was given to another meanwhile, so that its outcome and effects must not be committed."""
 
 
 class JobTimeout(ObanError, TimeoutError):

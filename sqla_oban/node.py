@@ -43,6 +43,7 @@ from sqla_oban.settings import (
 from sqla_oban.telemetry.events import RunnerStarted, RunnerStopped
 from sqla_oban.workers.crontab import CronJob, declared
 from sqla_oban.workers.options import ExecutorKind
+from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import REGISTRY
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Settings:
     scheduler: SchedulerSettings
     reindexer: ReindexerSettings | None
     cron: Sequence[CronJob]
+    provider: Provider
 
 
 class Node:
@@ -213,9 +215,12 @@ class Node:
             ExecutorKind.ASYNC: AsyncDispatcher(),
             ExecutorKind.THREAD: self._threads,
         }
+        executor = Executor(
+            REGISTRY, dispatchers, node=node, queue=queue, holder=[node, str(uuid)], provider=self._settings.provider
+        )
         return Producer(
             self._links["claim"],
-            Executor(REGISTRY, dispatchers, node=node, queue=queue, holder=[node, str(uuid)]),
+            executor,
             self._acker,
             Sleep(self._notifier, self._pulse, queue),
             uuid=uuid,

@@ -68,6 +68,8 @@ def _problem(leaf: object) -> str | None:
             return "is an integer of more than 4,300 digits" if abs(leaf) >= TOO_LONG else None
         case float():
             return None if math.isfinite(leaf) else f"is {leaf}, which JSON cannot express"
+        case _ if hasattr(leaf, "_sa_instance_state"):
+            return f"is a {type(leaf).__qualname__}: annotate the parameter with that class, or pass the key of its row"
         case _:
             return f"is a {type(leaf).__qualname__}, which JSON cannot express"
 

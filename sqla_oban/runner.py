@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,6 +34,7 @@ from sqla_oban.settings import (
 )
 from sqla_oban.settings.checks import positive
 from sqla_oban.workers.crontab import CronJob, declared
+from sqla_oban.workers.providing import Provider
 
 _instances = itertools.count(1)
 
@@ -48,8 +49,8 @@ class SqlaOban:
             queues this is a client: it starts nothing.
         name: runners of one name elect one leader among them.
         node: the name of this node; default: host name and process id. It should be unique.
-        session_factory: makes the sessions for what is asked of the runner outside of any, as by `jobs.cancel`;
-            default: `async_sessionmaker(engine, expire_on_commit=False)`.
+        session_factory: makes the sessions that workers ask for, and those for what is asked of the runner outside of
+            any, as by `jobs.cancel`; default: `async_sessionmaker(engine, expire_on_commit=False)`.
         schema: the schema of the tables; default: where the engine's search path finds them.
         leadership: whether this node may lead; default: if it has queues.
         shutdown_grace_period: seconds that running jobs have to end when the runner stops.
@@ -57,6 +58,9 @@ class SqlaOban:
         reindexer: settings of a service that is off without them.
         cron: entries of the crontab, beside those that workers declare with `cron=`. The node that leads makes their
             jobs, so all nodes of a `name` that may lead should have the same.
+        dependencies: what workers may ask for besides their arguments: functions without arguments, async or sync, by
+            the type that they make. What a generator function yields, or a session, is closed after the execution. A
+            sync worker that takes a `Session` needs `{Session: sessionmaker(sync_engine)}`.
 
     Raises:
         UnsupportedEngine: `engine` is no AsyncEngine on PostgreSQL.
@@ -86,12 +90,14 @@ class SqlaOban:
         scheduler: SchedulerSettings | None = None,
         reindexer: ReindexerSettings | None = None,
         cron: Sequence[CronJob] = (),
+        dependencies: Mapping[Any, Callable[[], Any]] | None = None,
     ) -> None:
         self._options = {option: value for option, value in locals().items() if option not in ("self", "engine")}
         self._engine = _checked_engine(engine)
         configs = {_queue_name(queue): _queue_config(queue, value) for queue, value in (queues or {}).items()}
         if shutdown_grace_period != 0:
             positive("shutdown_grace_period", shutdown_grace_period)
+        factory = _checked_factory(session_factory or async_sessionmaker(engine, expire_on_commit=False))
         self._settings = Settings(
             name=_text("name", name),
             node=_default_node() if node is None else _text("node", node),
@@ -109,9 +115,9 @@ class SqlaOban:
             scheduler=scheduler or SchedulerSettings(),
             reindexer=reindexer,
             cron=tuple(declared(cron, ()).values()),
+            provider=Provider(factory, _checked_dependencies(dependencies), schema=schema),
         )
-        factory = session_factory or async_sessionmaker(engine, expire_on_commit=False)
-        sessions = Sessions(_checked_factory(factory), self._settings.schema)
+        sessions = Sessions(factory, self._settings.schema)
         self._jobs = Jobs(sessions, schema=self._settings.schema)
         self._crons = Crons(sessions, schema=self._settings.schema)
         self._queues = Queues(
@@ -252,6 +258,13 @@ def _checked_factory(factory: Any) -> async_sessionmaker[AsyncSession]:
     if isinstance(factory, sessionmaker) or not callable(factory):
         raise ConfigurationError(f"session_factory must be an async_sessionmaker, got {shown(factory)}")
     return factory  # type: ignore[no-any-return]  # a function that makes AsyncSessions does as well
+
+
+def _checked_dependencies(dependencies: Any) -> Mapping[Any, Callable[[], Any]]:
+    for kind, factory in (dependencies or {}).items():
+        if not callable(factory):
+            raise ConfigurationError(f"dependencies[{shown(kind)}] must be a function, got {shown(factory)}")
+    return dependencies or {}
 
 
 def _queue_name(queue: object) -> str:

@@ -20,6 +20,7 @@ PUBLIC = {
     "QueueConfig",
     "CronJob",
     "QueueInfo",
+    "inject",
     "insert_all",
     "Record",
     "Schedule",

@@ -7,11 +7,13 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, timedelta
+from functools import partial
 from typing import Any
 
 from sqla_oban import telemetry
 from sqla_oban.backoff import exponential
 from sqla_oban.engine.dispatcher import Dispatcher
+from sqla_oban.engine.execution import Execution
 from sqla_oban.engine.loading import load, moment
 from sqla_oban.errors import JobTimeout, UnknownWorker
 from sqla_oban.models import Job
@@ -22,9 +24,11 @@ from sqla_oban.queries.claim import Claimed
 from sqla_oban.states import JobState
 from sqla_oban.telemetry.bus import wanted
 from sqla_oban.telemetry.events import JobAbandoned, JobFailed, JobFinished, JobStarted
+from sqla_oban.workers.calls import Settled, Surroundings
 from sqla_oban.workers.context import RUNNING, RunningJob
 from sqla_oban.workers.definition import Definition
 from sqla_oban.workers.options import ExecutorKind
+from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import Registry
 
 MAX_ERROR = 50_000
@@ -34,52 +38,6 @@ MAX_SUMMARY = 1_000
 """Characters of an exception's first line that an event carries."""
 
 
-class Execution:
-    """A claimed job on its way through this node.
-
-    Attributes:
-        claimed: the row.
-        task: what runs it.
-        running: what its code sees of it; None until the worker was found.
-        abandoned: whether the node has given it up, so that it has no outcome.
-        cancelled: whether somebody wants it cancelled, which is what it ends as.
-        timed_out: whether it took longer than its worker allows.
-    """
-
-    __slots__ = ("abandoned", "cancelled", "claimed", "running", "task", "timed_out")
-
-    def __init__(self, claimed: Claimed) -> None:
-        self.claimed = claimed
-        self.task: asyncio.Task[Ack | None] | None = None
-        self.running: RunningJob | None = None
-        self.abandoned = False
-        self.cancelled = False
-        self.timed_out = False
-
-    def abandon(self) -> None:
-        """Stop the job, as far as its kind can be stopped; if it ends with a result all the same, that counts."""
-        self.abandoned = True
-        self._stop()
-
-    def cancel(self) -> None:
-        """Stop the job likewise, once: a second cancellation would disturb how it cleans up after the first."""
-        if not self.cancelled:
-            self.cancelled = True
-            if self.running is not None:  # else it has not begun, and will not
-                self._stop()
-
-    def time_out(self) -> None:
-        """Stop the job likewise; if it ends with a result all the same, that counts."""
-        self.timed_out = True
-        self._stop()
-
-    def _stop(self) -> None:
-        if self.running is not None:
-            self.running.cancel()
-        if self.task is not None:
-            self.task.cancel()
-
-
 class Executor:
     """Runs jobs of one queue: resolves the worker, dispatches the call, judges the result.
 
@@ -87,6 +45,7 @@ class Executor:
 
     Args:
         holder: `[node, producer]`, as the jobs are claimed by.
+        provider: makes what workers ask for besides their arguments.
     """
 
     def __init__(
@@ -97,21 +56,26 @@ class Executor:
         node: str,
         queue: str,
         holder: list[str],
+        provider: Provider,
     ) -> None:
         self._registry = registry
         self._dispatchers = dispatchers
         self._node = node
         self._queue = queue
         self._holder = holder
+        self._provider = provider
 
     async def execute(self, job: Execution) -> Ack | None:
-        """Run the job; returns what to write, or None when it was abandoned and has no outcome."""
+        """Run the job; returns what to write, or None: it was abandoned, or its worker has written its outcome."""
         claimed, started = job.claimed, time.monotonic()
         if wanted(JobStarted):
             telemetry.emit(self._begun(claimed))
         reason: str | None = None
+        settled = False
         try:
-            ack = _judged(claimed, await self._call(job), cancelled=job.cancelled)
+            result = await self._call(job)
+            settled = isinstance(result, Settled)
+            ack = result.ack if isinstance(result, Settled) else self._judge(job, result)
         except BaseException as raised:  # SystemExit in a worker must end the attempt, not the process
             if job.abandoned:
                 telemetry.emit(JobAbandoned(**self._facts(claimed)))
@@ -126,7 +90,7 @@ class Executor:
         if wanted(JobFinished):
             seconds = time.monotonic() - started
             telemetry.emit(JobFinished(**self._facts(claimed), state=ack.state, seconds=seconds, error=reason))
-        return ack
+        return None if settled else ack
 
     async def _call(self, job: Execution) -> object:
         claimed = job.claimed
@@ -136,7 +100,9 @@ class Executor:
         args = json.loads(claimed.args)
         if is_overdue(claimed, definition.rules.deadline):
             return Cancel(f"it did not begin within {definition.rules.deadline:g} s after it was due")
-        call = definition.prepare(args, lambda: self._load(claimed))
+        call = definition.prepare(
+            args, Surroundings(lambda: self._load(claimed), self._provider, partial(self._judge, job))
+        )
         job.running = RunningJob(
             id=claimed.id,
             queue=self._queue,
@@ -144,11 +110,16 @@ class Executor:
             attempt=claimed.attempt,
             max_attempts=claimed.max_attempts,
             args=args,
+            claimed_at=claimed.attempted_at,
+            schema=self._provider.schema,
         )
         RUNNING.set(job.running)
         dispatcher = self._dispatchers[definition.executor]
         limit = definition.rules.time_limit(lambda: self._load(claimed))
         return await (dispatcher.run(call) if limit is None else _limited(job, limit, dispatcher, call))
+
+    def _judge(self, job: Execution, result: object) -> Ack:
+        return _judged(job.claimed, result, cancelled=job.cancelled)
 
     def _failed(self, claimed: Claimed, error: BaseException) -> Ack:
         text = describe(error)

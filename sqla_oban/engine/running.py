@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from sqla_oban.engine.acker import Acker
-from sqla_oban.engine.executor import Execution, Executor
+from sqla_oban.engine.execution import Execution
+from sqla_oban.engine.executor import Executor
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
 

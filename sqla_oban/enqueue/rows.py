@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapper, make_transient_to_detached
 
 from sqla_oban.enqueue.announce import remember
 from sqla_oban.models import JobMixin
+from sqla_oban.models.entity import stored
 from sqla_oban.queries.expressions import JOBS
 from sqla_oban.queries.insert import GIVEN, INSERT_JOBS
 from sqla_oban.states import JobState
@@ -22,9 +23,9 @@ def is_plain(mapper: Mapper[Any]) -> bool:
 
 def insert_rows(target: Any, jobs: list[Any]) -> None:
     """Insert plain jobs by one statement."""
-    rows = json.dumps([_row(ord_, job) for ord_, job in enumerate(jobs)])
-    stored = sorted(target.execute(INSERT_JOBS, {"rows": rows}).all())
-    for job, (id_, inserted_at, scheduled_at) in zip(jobs, stored, strict=True):
+    rows = json.dumps([_row(ord_, job) for ord_, job in enumerate(jobs)], default=stored)
+    inserted = sorted(target.execute(INSERT_JOBS, {"rows": rows}).all())
+    for job, (id_, inserted_at, scheduled_at) in zip(jobs, inserted, strict=True):
         moments = {"inserted_at": inserted_at.replace(tzinfo=UTC), "scheduled_at": scheduled_at.replace(tzinfo=UTC)}
         job.__dict__.update(_defaults() | job.__dict__ | moments, id=id_)
         make_transient_to_detached(job)

@@ -35,6 +35,7 @@ from sqla_oban.models.checks import (
     checked_state,
     normal_tags,
 )
+from sqla_oban.models.entity import Args, Entity
 from sqla_oban.payload import snapshot
 from sqla_oban.states import JobState
 
@@ -90,7 +91,7 @@ class JobMixin:
     attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"), sort_order=-10)
     max_attempts: Mapped[int] = mapped_column(SmallInteger, server_default=text("20"), sort_order=-10)
     priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"), sort_order=-10)
-    args: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"), sort_order=-10)
+    args: Mapped[dict[str, Any]] = mapped_column(Args, server_default=text("'{}'::jsonb"), sort_order=-10)
     meta: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"), sort_order=-10)
     tags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("ARRAY[]::text[]"), sort_order=-10)
     errors: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"), sort_order=-10)
@@ -139,11 +140,16 @@ class JobMixin:
     def _check_number(self, field: str, value: object) -> object:
         return checked_number(field, value)
 
-    @validates("args", "meta")
-    def _check_json(self, field: str, value: object) -> object:
-        if not isinstance(value, dict):
-            raise InvalidJob(f"{field} must be a dict, got {shown(value)}")
-        return snapshot(value, field)
+    @validates("args")
+    def _check_args(self, field: str, value: object) -> object:
+        if not isinstance(value, dict) or not any(isinstance(one, Entity) for one in value.values()):
+            return _json_object(field, value)
+        rest = _json_object(field, {name: one for name, one in value.items() if not isinstance(one, Entity)})
+        return {name: rest.get(name, one) for name, one in value.items()}
+
+    @validates("meta")
+    def _check_meta(self, field: str, value: object) -> object:
+        return _json_object(field, value)
 
     @validates("tags")
     def _check_tags(self, field: str, value: object) -> list[str]:
@@ -158,6 +164,12 @@ class JobMixin:
         if instance_state(self).key is None and "state" not in self.__dict__:  # new, and nobody said otherwise
             self.state = JobState.SCHEDULED
         return moment
+
+
+def _json_object(field: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidJob(f"{field} must be a dict, got {shown(value)}")
+    return cast(dict[str, Any], snapshot(value, field))
 
 
 class Job(JobMixin, ObanBase):

@@ -64,7 +64,7 @@ class Ack:
     meta: str | None = None
 
 
-def ack() -> Executable:
+def ack(*, skip_locked: bool = True) -> Executable:
     """Writes any number of outcomes, given as parallel arrays; returns the ids that were written.
 
     Fenced: a row changes only while it is still executing under the same `attempted_at`. An outcome that comes after
@@ -74,7 +74,8 @@ def ack() -> Executable:
     A job whose cancellation was requested while it ran ends cancelled, whatever its outcome was.
 
     Rows that somebody else has locked are passed over, so that one forgotten transaction does not hold up the
-    outcomes of a whole node; `STILL_EXECUTING` tells them from those that came late.
+    outcomes of a whole node; `STILL_EXECUTING` tells them from those that came late. `SETTLE` waits for them: it is
+    part of a worker's own transaction, which has nobody else to hold up.
     """
     done = _outcomes()
     stopped = is_cancel_requested()
@@ -87,7 +88,7 @@ def ack() -> Executable:
         )
         .select_from(JOBS)
         .where(_is_this_execution(done))
-        .with_for_update(of=JOBS, skip_locked=True)
+        .with_for_update(of=JOBS, skip_locked=skip_locked)
         .cte("held")
         .prefix_with("MATERIALIZED")
     )
@@ -156,4 +157,4 @@ def parameters(acks: Sequence[Ack]) -> dict[str, list[Any]]:
     }
 
 
-ACK, STILL_EXECUTING = ack(), still_executing()
+ACK, STILL_EXECUTING, SETTLE = ack(), still_executing(), ack(skip_locked=False)

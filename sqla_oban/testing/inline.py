@@ -73,7 +73,6 @@ def _run(session: Session) -> None:
         with _one_deeper():
             which = JOBS.c.id.in_(ids) & is_due(EVER)
             result_of(Turns(InSession(session), which, safely=False, limit=len(ids)).run())
-        session.flush()
 
 
 @contextmanager

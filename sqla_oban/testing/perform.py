@@ -2,18 +2,20 @@
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Unpack
 
 from sqla_oban.errors import InvalidArguments, InvalidJob, shown
 from sqla_oban.models import Job
 from sqla_oban.models.checks import checked_number
+from sqla_oban.models.entity import stored
 from sqla_oban.queries.claim import Claimed
 from sqla_oban.states import JobState
 from sqla_oban.testing.names import AnyWorker, name_of
 from sqla_oban.testing.witness import witness
 from sqla_oban.workers.options import JobOptions
+from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import REGISTRY
 
 _ids = itertools.count(1)
@@ -24,6 +26,7 @@ async def perform_job(
     args: Mapping[str, Any] | None = None,
     *,
     attempt: int | None = None,
+    dependencies: Mapping[Any, Callable[[], Any]] | None = None,
     **options: Unpack[JobOptions],
 ) -> Any:
     """Run one job as a runner would, without a database, and return what its worker returns.
@@ -35,6 +38,8 @@ async def perform_job(
         job_or_worker: a job that was made but not added to a session, or a worker or its name.
         args: for a worker: its arguments by name, none by default.
         attempt: which attempt this is; default: the job's own if it has one, else 1.
+        dependencies: what the worker asks for besides its arguments, as `SqlaOban` takes them; also its session:
+            `{AsyncSession: lambda: session}`.
         **options: for a worker: those of `with_options`.
 
     Raises:
@@ -47,7 +52,7 @@ async def perform_job(
     >>> assert await perform_job(Transcode, {"path": "a.mp4"}, attempt=3) == Snooze(60)  # doctest: +SKIP
     """
     job = _job(job_or_worker, args, options)
-    seen = await witness(_claimed(job, attempt), job.queue or "default")
+    seen = await witness(_claimed(job, attempt), job.queue or "default", Provider(None, dependencies))
     if seen.error is not None:
         raise seen.error
     return seen.value
@@ -77,7 +82,7 @@ def _claimed(job: Job, attempt: int | None) -> Claimed:
         attempted_at=now.replace(tzinfo=None),
         scheduled_at=_text(job.scheduled_at, now),
         inserted_at=_text(job.inserted_at, now),
-        args=json.dumps(job.args),
+        args=json.dumps(job.args, default=stored),
         meta=json.dumps(job.meta or {}),
         errors=json.dumps(job.errors or []),
         tags=list(job.tags or []),

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session, async_session, async_sessionmaker
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
@@ -14,6 +15,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 from sqla_oban.control.sessions import Sessions
 from sqla_oban.errors import InvalidArguments, shown
 from sqla_oban.runner import SqlaOban
+from sqla_oban.workers.providing import Provider
 
 T = TypeVar("T")
 
@@ -25,7 +27,11 @@ Target: TypeAlias = SyncTarget | AsyncTarget
 
 
 class Ground(Protocol):
-    """Where the helpers' statements run."""
+    """Where the helpers' statements run, and the sessions of the workers."""
+
+    @property
+    def provider(self) -> Provider:
+        """Makes what workers ask for besides their arguments."""
 
     async def run(self, work: Callable[[Session], T]) -> T:
         """What `work` returns."""
@@ -41,9 +47,39 @@ class InSession:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    @property
+    def provider(self) -> Provider:
+        """Workers' sessions are guests in the same transaction: what they commit is released to it."""
+        outer = async_session(self._session)
+        if outer is None:
+            return Provider(dependencies={Session: partial(_guest, self._session)})
+
+        async def make() -> AsyncSession:
+            connection = await outer.connection()
+            return AsyncSession(connection, expire_on_commit=False, join_transaction_mode="create_savepoint")
+
+        return Provider(make)
+
     async def run(self, work: Callable[[Session], T]) -> T:
         """What `work` returns."""
         return await greenlet_spawn(work, self._session)
+
+
+class InSessions:
+    """Runs each work in a session of its own, which commits.
+
+    Args:
+        sessions: these.
+        provider: makes what workers ask for besides their arguments.
+    """
+
+    def __init__(self, sessions: Sessions, provider: Provider) -> None:
+        self._sessions = sessions
+        self.provider = provider
+
+    async def run(self, work: Callable[[Session], T]) -> T:
+        """What `work` returns."""
+        return await self._sessions.run(work)
 
 
 def ground(target: object) -> Ground:
@@ -60,9 +96,9 @@ def ground(target: object) -> Ground:
         case scoped_session() | async_scoped_session():
             return ground(target())
         case SqlaOban():
-            return _own_sessions(target.engine, target.settings.schema)
+            return InSessions(Sessions(_factory(target.engine), target.settings.schema), target.settings.provider)
         case AsyncEngine():
-            return _own_sessions(target, None)
+            return InSessions(Sessions(_factory(target), None), Provider(_factory(target)))
         case _:
             raise InvalidArguments(
                 f"give an AsyncSession, a Session, an AsyncEngine or a SqlaOban, got {shown(target)}"
@@ -86,5 +122,9 @@ def result_of(coroutine: Coroutine[Any, Any, T]) -> T:
         return thread.submit(copy_context().run, asyncio.run, coroutine).result()
 
 
-def _own_sessions(engine: AsyncEngine, schema: str | None) -> Sessions:
-    return Sessions(async_sessionmaker(engine, expire_on_commit=False), schema)
+def _guest(session: Session) -> Session:
+    return Session(session.connection(), expire_on_commit=False, join_transaction_mode="create_savepoint")
+
+
+def _factory(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
+    return async_sessionmaker(engine, expire_on_commit=False)

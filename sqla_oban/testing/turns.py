@@ -95,20 +95,21 @@ class Turns:
         if claimed.state is JobState.DISCARDED:  # by the claim: it had no attempt left
             self._ran[claimed.id] = claimed.state
             return
-        seen = await witness(claimed, turn.queue)
+        seen = await witness(claimed, turn.queue, self._ground.provider)
         try:
-            self._ran[claimed.id] = await self._ground.run(partial(_write, ack=seen.ack))
+            self._ran[claimed.id] = await self._ground.run(partial(_write, id=claimed.id, ack=seen.ack))
         finally:  # what a worker breaks in a shared transaction may keep its outcome from being written
             if seen.error is not None and not (self._safely and isinstance(seen.error, Exception)):
                 raise seen.error
 
 
-def _write(session: Session, ack: Ack) -> JobState | None:
+def _write(session: Session, id: int, ack: Ack | None) -> JobState | None:
     """What the job is now, which need not be what it was to become: it may have been cancelled or deleted meanwhile."""
     session.flush()
-    session.execute(ACK, parameters([ack]))
-    _refresh(session, ack.id)
-    state = session.scalar(select(cast(JOBS.c.state, Text)).where(JOBS.c.id == ack.id))
+    if ack is not None:
+        session.execute(ACK, parameters([ack]))
+    _refresh(session, id)
+    state = session.scalar(select(cast(JOBS.c.state, Text)).where(JOBS.c.id == id))
     return None if state is None else JobState(state)
 
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from sqla_oban.engine.dispatcher import AsyncDispatcher, Dispatcher, ThreadDispatcher
-from sqla_oban.engine.executor import Execution, Executor
+from sqla_oban.engine.execution import Execution
+from sqla_oban.engine.executor import Executor
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
+from sqla_oban.workers.calls import Settled
 from sqla_oban.workers.options import ExecutorKind
+from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import REGISTRY
 
 NODE = "testing"
@@ -22,12 +25,12 @@ class Seen:
     """How one execution went.
 
     Args:
-        ack: what a runner would write.
+        ack: what a runner would write; None if the worker has written it in its own transaction.
         value: what the worker returned.
         error: the exception that failed the attempt.
     """
 
-    ack: Ack
+    ack: Ack | None
     value: object
     error: BaseException | None
 
@@ -35,8 +38,8 @@ class Seen:
 class Witness(Executor):
     """Runs jobs as a runner does, and keeps what a runner has no use for: the value and the exception themselves."""
 
-    def __init__(self, dispatchers: Mapping[ExecutorKind, Dispatcher], queue: str) -> None:
-        super().__init__(REGISTRY, dispatchers, node=NODE, queue=queue, holder=HOLDER)
+    def __init__(self, dispatchers: Mapping[ExecutorKind, Dispatcher], queue: str, provider: Provider) -> None:
+        super().__init__(REGISTRY, dispatchers, node=NODE, queue=queue, holder=HOLDER, provider=provider)
         self._value: object = None
         self._error: BaseException | None = None
 
@@ -44,25 +47,23 @@ class Witness(Executor):
         """Run a claimed job in a task of its own, as its timeout and `current_job()` need it."""
         execution = Execution(claimed)
         execution.task = asyncio.create_task(self.execute(execution))
-        ack = await execution.task
-        assert ack is not None  # only an abandoned job has no outcome, and nobody abandons this one
-        return Seen(ack, self._value, self._error)
+        return Seen(await execution.task, self._value, self._error)
 
     async def _call(self, job: Execution) -> object:
-        self._value = await super()._call(job)
-        return self._value
+        result = await super()._call(job)
+        self._value = result.result if isinstance(result, Settled) else result
+        return result
 
     def _failed(self, claimed: Claimed, error: BaseException) -> Ack:
         self._error = error
         return super()._failed(claimed, error)
 
 
-async def witness(claimed: Claimed, queue: str) -> Seen:
+async def witness(claimed: Claimed, queue: str, provider: Provider) -> Seen:
     """Run a claimed job of `queue` here and now; never raises what its worker raises."""
     threads = ThreadDispatcher()
+    dispatchers: dict[ExecutorKind, Dispatcher] = {ExecutorKind.ASYNC: AsyncDispatcher(), ExecutorKind.THREAD: threads}
     try:
-        return await Witness({ExecutorKind.ASYNC: AsyncDispatcher(), ExecutorKind.THREAD: threads}, queue).watch(
-            claimed
-        )
+        return await Witness(dispatchers, queue, provider).watch(claimed)
     finally:
         threads.close()

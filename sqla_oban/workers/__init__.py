@@ -3,6 +3,7 @@
 from sqla_oban.workers.context import RunningJob, current_job
 from sqla_oban.workers.crontab import CronJob
 from sqla_oban.workers.decorators import JobFunction, WorkerClass, job, worker
+from sqla_oban.workers.providing import Provider, inject
 from sqla_oban.workers.registry import REGISTRY, Registry
 from sqla_oban.workers.schedule import Schedule
 
@@ -10,11 +11,13 @@ __all__ = [
     "REGISTRY",
     "CronJob",
     "JobFunction",
+    "Provider",
     "Registry",
     "RunningJob",
     "Schedule",
     "WorkerClass",
     "current_job",
+    "inject",
     "job",
     "worker",
 ]

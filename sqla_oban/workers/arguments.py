@@ -2,9 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from sqla_oban.errors import DeclarationError, InvalidArguments
+from sqla_oban.workers.codec import Codec
+from sqla_oban.workers.parameters import Parameters, parameters_of
+from sqla_oban.workers.references import Reference
 
 Kind = inspect.Parameter
 
@@ -13,7 +17,8 @@ class Arguments:
     """The parameters of a function worker: binds calls to JSON objects, and JSON objects to calls.
 
     Arguments are stored by parameter name; those left out stay out, so that the function's default of the day on
-    which the job runs counts.
+    which the job runs counts. What the parameters are is looked at when first needed: an annotation may name a class
+    that its module defines later.
 
     Raises:
         DeclarationError: the function takes *args, which have no names to be stored under.
@@ -21,29 +26,36 @@ class Arguments:
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self._name = name
+        self._function = function
         try:
-            self._signature = inspect.signature(function)
+            self._whole = inspect.signature(function)
         except ValueError as error:
             raise DeclarationError(f"{name}: {error}; wrap it in a function of your own") from None
-        parameters = self._signature.parameters.values()
+        parameters = self._whole.parameters.values()
         if any(parameter.kind is Kind.VAR_POSITIONAL for parameter in parameters):
             raise DeclarationError(f"{name} takes *args, which a job cannot store; take a list instead")
-        named = [parameter for parameter in parameters if parameter.kind is not Kind.VAR_KEYWORD]
-        self._known = frozenset(parameter.name for parameter in named)
-        self._required = frozenset(parameter.name for parameter in named if parameter.default is Kind.empty)
         self._positional = [parameter.name for parameter in parameters if parameter.kind is Kind.POSITIONAL_ONLY]
         self._rest = next((one.name for one in parameters if one.kind is Kind.VAR_KEYWORD), None)
 
-    @property
-    def required(self) -> frozenset[str]:
-        """The parameters that have no default."""
-        return self._required
-
-    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a call by name; the job that takes them checks that they are JSON values.
+    @cached_property
+    def parameters(self) -> Parameters:
+        """What each of them is.
 
         Raises:
-            InvalidArguments: they do not fit the signature.
+            DeclarationError: an annotation cannot be understood, or not be served.
+        """
+        return parameters_of(self._function, self._name)
+
+    @cached_property
+    def required(self) -> frozenset[str]:
+        """The arguments that have no default."""
+        return frozenset(name for name, one in self._named.items() if one.default is Kind.empty)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by name, as they are stored; the job that takes them checks untyped ones.
+
+        Raises:
+            InvalidArguments: they do not fit the signature or its annotations.
         """
         try:
             bound = self._signature.bind(*args, **kwargs).arguments
@@ -52,27 +64,57 @@ class Arguments:
         rest = bound.pop(self._rest, {}) if self._rest else {}
         if clash := sorted(rest.keys() & bound.keys()):
             raise InvalidArguments(f"{self._name}{self._signature}: {clash[0]!r} is given twice, a job can store one")
-        return {**bound, **rest}
+        return {name: self._encoded(name, value) for name, value in (*bound.items(), *rest.items())}
 
-    def call(self, stored: object) -> tuple[list[Any], dict[str, Any]]:
-        """Positional and keyword arguments from a stored JSON object.
+    def decode(self, stored: object) -> dict[str, Any]:
+        """The arguments by name from a stored JSON object; of an entity, its key.
 
         Raises:
-            InvalidArguments: what is stored is no object, or does not fit the signature.
+            InvalidArguments: what is stored is no object, or does not fit the signature or its annotations.
         """
         if not isinstance(stored, dict):
             raise InvalidArguments(f"{self._name}: the job's args are {type(stored).__name__}, not an object")
-        keywords = dict(stored)
-        if not (self._required <= keywords.keys() and (self._rest or self._known >= keywords.keys())):
-            self._refuse(keywords)
-        given = [name for name in self._positional if name in keywords]
+        if not (self.required <= stored.keys() and (self._rest or self._named.keys() >= stored.keys())):
+            self._refuse(stored)
+        given = [name for name in self._positional if name in stored]
         if given != self._positional[: len(given)]:  # one is left out before another, which no call can say
-            self._refuse(keywords)
-        return [keywords.pop(name) for name in given], keywords
+            self._refuse(stored)
+        return {name: self._decoded(name, value) for name, value in stored.items()}
+
+    def split(self, values: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and keyword arguments of the call."""
+        keywords = dict(values)
+        return [keywords.pop(name) for name in self._positional if name in keywords], keywords
+
+    @cached_property
+    def _signature(self) -> inspect.Signature:
+        """Without what the runner provides."""
+        provided = self.parameters.provided
+        return self._whole.replace(
+            parameters=[one for one in self._whole.parameters.values() if one.name not in provided]
+        )
+
+    @cached_property
+    def _named(self) -> dict[str, Kind]:
+        parameters = self._signature.parameters.items()
+        return {name: one for name, one in parameters if one.kind is not Kind.VAR_KEYWORD}
+
+    def _converter(self, name: str) -> Codec | Reference | None:
+        parameters = self.parameters
+        typed = name if name in self._named else self._rest or name
+        return parameters.codecs.get(typed) or parameters.references.get(typed)
+
+    def _encoded(self, name: str, value: object) -> object:
+        converter = self._converter(name)
+        return value if converter is None else converter.encode(value)
+
+    def _decoded(self, name: str, value: object) -> object:
+        converter = self._converter(name)
+        return value if converter is None else converter.decode(value)
 
     def _refuse(self, stored: dict[str, Any]) -> None:
-        left_out = self._required - stored.keys() or set(self._positional) - stored.keys()
+        left_out = self.required - stored.keys() or set(self._positional) - stored.keys()
         missing = ", ".join(sorted(left_out))
-        unknown = ", ".join(sorted(stored.keys() - self._known)) if self._rest is None else ""
+        unknown = ", ".join(sorted(stored.keys() - self._named.keys())) if self._rest is None else ""
         problems = [f"{what}: {names}" for what, names in (("missing", missing), ("unknown", unknown)) if names]
         raise InvalidArguments(f"the job's args do not fit {self._name}{self._signature}; {'; '.join(problems)}")

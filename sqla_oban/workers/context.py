@@ -1,9 +1,17 @@
 """The job that is running here."""
 
+from collections.abc import Coroutine
 from contextvars import ContextVar
-from typing import Any
+from datetime import datetime
+from typing import Any, overload
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from sqla_oban.errors import NoCurrentJob
+from sqla_oban.queries.ack import Ack
+from sqla_oban.states import JobState
+from sqla_oban.workers.completion import settle
 
 
 class RunningJob:
@@ -16,10 +24,19 @@ class RunningJob:
         args: its arguments.
     """
 
-    __slots__ = ("_cancelled", "args", "attempt", "id", "max_attempts", "queue", "worker")
+    __slots__ = ("_cancelled", "_claimed_at", "_schema", "args", "attempt", "id", "max_attempts", "queue", "worker")
 
     def __init__(
-        self, *, id: int, queue: str, worker: str, attempt: int, max_attempts: int, args: dict[str, Any]
+        self,
+        *,
+        id: int,
+        queue: str,
+        worker: str,
+        attempt: int,
+        max_attempts: int,
+        args: dict[str, Any],
+        claimed_at: datetime,
+        schema: str | None = None,
     ) -> None:
         self.id = id
         self.queue = queue
@@ -27,6 +44,8 @@ class RunningJob:
         self.attempt = attempt
         self.max_attempts = max_attempts
         self.args = args
+        self._claimed_at = claimed_at
+        self._schema = schema
         self._cancelled = False
 
     @property
@@ -37,6 +56,32 @@ class RunningJob:
     def cancel(self) -> None:
         """Say that the job is to stop."""
         self._cancelled = True
+
+    @overload
+    def complete(self, session: Session) -> None: ...
+    @overload
+    def complete(self, session: AsyncSession) -> Coroutine[Any, Any, None]: ...
+    def complete(self, session: Any) -> Coroutine[Any, Any, None] | None:
+        """Mark the job completed in the transaction of `session`, which is the worker's to commit.
+
+        What was done in that transaction then happens once, however often the job runs. What the worker returns or
+        raises after the commit changes nothing any more; if it rolls back, all goes on as if this had not been called.
+
+        Args:
+            session: an AsyncSession (awaited) or a Session (a plain call).
+
+        Raises:
+            ClaimLost: the job was given to another meanwhile; roll back.
+
+        >>> async with session.begin():  # doctest: +SKIP
+        ...     order.paid = True
+        ...     await current_job().complete(session)
+        """
+        ack = Ack(self.id, self._claimed_at, JobState.COMPLETED)
+        if isinstance(session, AsyncSession):
+            return session.run_sync(settle, ack, self._schema)
+        settle(session, ack, self._schema)
+        return None
 
 
 RUNNING: ContextVar[RunningJob] = ContextVar("sqla_oban_running")

@@ -9,7 +9,8 @@ from sqla_oban.errors import DeclarationError, InvalidJob, shown
 from sqla_oban.models import Job
 from sqla_oban.models.checks import checked_name
 from sqla_oban.workers.arguments import Arguments
-from sqla_oban.workers.definition import Definition, MakeJob, checked_options, checked_rules
+from sqla_oban.workers.calls import Call, Surroundings
+from sqla_oban.workers.definition import Definition, checked_options, checked_rules
 from sqla_oban.workers.options import JobDefaults, JobOptions, WorkerOptions, executor_kind
 from sqla_oban.workers.registry import REGISTRY, default_name, origin
 from sqla_oban.workers.schedule import Schedule
@@ -44,8 +45,9 @@ class JobFunction(Generic[P, R]):
         """A job that will call the function with these arguments; add it to a session to enqueue it.
 
         Raises:
-            InvalidArguments: the arguments do not fit the function's signature.
+            InvalidArguments: the arguments do not fit the function's signature or its annotations.
             UnserialisableValue: one of them is no JSON value.
+            DeclarationError: an annotation cannot be resolved or stored.
 
         >>> send_welcome.new(1, lang="de")  # doctest: +SKIP
         <Job worker='app.send_welcome' queue='mailers'>
@@ -110,6 +112,8 @@ def job(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
             instead. Default: no limit.
         cron: a cron expression or a Schedule, by which the leader makes a job of it, without arguments.
         executor: "async" or "thread"; default by the function's kind: a sync one runs in a thread.
+        transactional: whether the session that the function is given and the job's outcome commit in one transaction:
+            what the function does in it then happens once, however often the job runs. The function must not commit.
 
     Raises:
         UnknownOption: there is no such option.
@@ -170,10 +174,13 @@ def _declare_function(function: Callable[..., Any], options: Mapping[str, Any]) 
             "or give a CronJob with them to SqlaOban(cron=[...])"
         )
 
-    def prepare(stored: object, _: MakeJob) -> Callable[[], Any]:
-        positional, keywords = arguments.call(stored)
-        return functools.partial(function, *positional, **keywords)
-
+    transactional = options.get("transactional", False)
+    if transactional and arguments.parameters.session is None:
+        raise DeclarationError(
+            f"@job {name} is transactional and takes no session; give it a parameter `session: AsyncSession = inject()`"
+        )
+    call = Call(function, arguments, transactional)
+    prepare = functools.partial(call.prepared, asynchronous=inspect.iscoroutinefunction(function))
     _register(function, name, defaults, options, prepare)
     return JobFunction(function, name, arguments, defaults)
 
@@ -193,8 +200,11 @@ def _declare_class(cls: type[Any], options: Mapping[str, Any]) -> type[Any]:
     name = _name(cls, options)
     defaults = checked_options(options, f"@worker {name}")
 
-    def prepare(_: object, make_job: MakeJob) -> Callable[[], Any]:
-        return lambda: cls().process(make_job())  # where it runs: a constructor may block
+    if options.get("transactional"):
+        raise DeclarationError(f"@worker {name} cannot be transactional; a function declared with @job can")
+
+    def prepare(_: object, surroundings: Surroundings) -> Callable[[], Any]:
+        return lambda: cls().process(surroundings.make_job())  # where it runs: a constructor may block
 
     _register(cls, name, defaults, options, prepare)
     cls.new = staticmethod(functools.partial(_new, name, defaults))
@@ -212,7 +222,7 @@ def _register(
     name: str,
     defaults: JobDefaults,
     options: Mapping[str, Any],
-    prepare: Callable[[object, MakeJob], Callable[[], Any | Awaitable[Any]]],
+    prepare: Callable[[object, Surroundings], Callable[[], Any | Awaitable[Any]]],
 ) -> None:
     body = getattr(target, "process") if isinstance(target, type) else target  # noqa: B009 (any class may lack it)
     asynchronous = inspect.iscoroutinefunction(body)

@@ -11,11 +11,9 @@ from sqla_oban.backoff import exponential
 from sqla_oban.errors import DeclarationError, InvalidJob, UnknownOption, shown
 from sqla_oban.models import Job
 from sqla_oban.outcomes import MAX_DELAY
+from sqla_oban.workers.calls import MakeJob, Surroundings
 from sqla_oban.workers.options import CHECKS, DECLARABLE, ExecutorKind, JobDefaults
 from sqla_oban.workers.schedule import Schedule
-
-MakeJob = Callable[[], Job]
-"""Builds the mapped `Job` of the running one; called only by workers that want it, because it takes its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ class Definition:
         name: the stable name that is stored with its jobs.
         defaults: what its jobs are made with.
         executor: where it runs.
-        prepare: makes, of the stored args and the job, the call without arguments that does the work.
+        prepare: makes, of the stored args and the surroundings, the call without arguments that does the work.
         rules: how its executions are bounded.
         origin: file and name of the declaration, to tell a reload from a clash of names.
         cron: when to make a job without arguments of it, again and again.
@@ -71,7 +69,7 @@ class Definition:
     name: str
     defaults: JobDefaults
     executor: ExecutorKind
-    prepare: Callable[[object, MakeJob], Callable[[], Any]]
+    prepare: Callable[[object, Surroundings], Callable[[], Any]]
     rules: Rules
     origin: tuple[str, str]
     cron: Schedule | None = None

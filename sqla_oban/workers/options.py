@@ -46,6 +46,7 @@ class WorkerOptions(TypedDict, total=False):
     cron: str | Schedule
     deadline: float | timedelta
     executor: str
+    transactional: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "schedule_in": checked_delay,
     "scheduled_at": lambda value: aware("scheduled_at", value),
 }
-DECLARABLE = {*CHECKS, "name", "cron", "backoff", "timeout", "deadline", "executor"} - {"schedule_in", "scheduled_at"}
+DECLARABLE = frozenset(WorkerOptions.__annotations__)
 
 
 def executor_kind(value: str | None, *, asynchronous: bool, where: str) -> ExecutorKind:

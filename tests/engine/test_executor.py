@@ -14,7 +14,8 @@ import pytest
 from sqla_oban import Cancel, Job, JobState, Snooze, current_job
 from sqla_oban.backoff import exponential
 from sqla_oban.engine.dispatcher import AsyncDispatcher, Dispatcher, ThreadDispatcher
-from sqla_oban.engine.executor import MAX_ERROR, MAX_SUMMARY, Execution, Executor, clipped, describe
+from sqla_oban.engine.execution import Execution
+from sqla_oban.engine.executor import MAX_ERROR, MAX_SUMMARY, Executor, clipped, describe
 from sqla_oban.outcomes import MAX_DELAY
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
@@ -23,6 +24,7 @@ from sqla_oban.workers.arguments import Arguments
 from sqla_oban.workers.context import RunningJob
 from sqla_oban.workers.definition import Definition, Rules
 from sqla_oban.workers.options import ExecutorKind, JobDefaults
+from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import Registry
 from tests.support import Recorder, eventually
 
@@ -97,7 +99,7 @@ def executor(threads: ThreadDispatcher, kind: ExecutorKind) -> Any:
         arguments = Arguments(work, "shop.work")
 
         def prepare(stored: object, _: object) -> Callable[[], Any]:
-            args, kwargs = arguments.call(stored)
+            args, kwargs = arguments.split(arguments.decode(stored))
             return lambda: (as_async if kind is ExecutorKind.ASYNC else work)(*args, **kwargs)
 
         registry = Registry()
@@ -110,7 +112,7 @@ def executor(threads: ThreadDispatcher, kind: ExecutorKind) -> Any:
             ExecutorKind.ASYNC: AsyncDispatcher(),
             ExecutorKind.THREAD: threads,
         }
-        return Executor(registry, dispatchers, node="here", queue="mailers", holder=["here", "id"])
+        return Executor(registry, dispatchers, node="here", queue="mailers", holder=["here", "id"], provider=Provider())
 
     return make
 

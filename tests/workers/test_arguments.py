@@ -36,7 +36,8 @@ def named_like_the_library(name: str, call: str, stored: str = "", *, args: int 
 
 
 def called(function: Callable[..., Any], stored: object) -> Any:
-    positional, keywords = Arguments(function, "w").call(stored)
+    arguments = Arguments(function, "w")
+    positional, keywords = arguments.split(arguments.decode(stored))
     return function(*positional, **keywords)
 
 
@@ -108,7 +109,7 @@ def test_stored_args_that_do_not_fit_are_refused_by_name(
     function: Callable[..., Any], stored: object, reason: str
 ) -> None:
     with pytest.raises(InvalidArguments, match=r"shop\.w") as refused:
-        Arguments(function, "shop.w").call(stored)
+        Arguments(function, "shop.w").decode(stored)
     assert reason in str(refused.value)
 
 

@@ -1,4 +1,5 @@
 import asyncio
+from datetime import datetime
 
 import pytest
 
@@ -8,7 +9,15 @@ from sqla_oban.workers.context import RUNNING, RunningJob
 
 
 def running() -> RunningJob:
-    return RunningJob(id=7, queue="mailers", worker="shop.send", attempt=2, max_attempts=5, args={"a": 1})
+    return RunningJob(
+        id=7,
+        queue="mailers",
+        worker="shop.send",
+        attempt=2,
+        max_attempts=5,
+        args={"a": 1},
+        claimed_at=datetime(2026, 11, 24, 12),  # noqa: DTZ001 (as the claim returns it)
+    )
 
 
 def test_there_is_no_current_job_outside_of_one() -> None:

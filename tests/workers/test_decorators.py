@@ -9,7 +9,10 @@ import pytest
 
 from sqla_oban import Job, job, worker
 from sqla_oban.errors import DeclarationError, InvalidArguments, InvalidJob, UnknownOption, UnserialisableValue
+from sqla_oban.queries.ack import Ack
+from sqla_oban.workers.calls import Surroundings
 from sqla_oban.workers.options import ExecutorKind
+from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import Registry
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -55,8 +58,11 @@ def loaded() -> Job:
     return Job(worker="w", args={"a": 1})
 
 
-def prepared(registry: Registry, name: str, args: object) -> Callable[[], Any]:
-    return registry.get(name).prepare(args, loaded)
+def prepared(registry: Registry, name: str, args: object, make_job: Callable[[], Job] = loaded) -> Callable[[], Any]:
+    def unjudged(result: object) -> Ack:
+        raise AssertionError("nothing is committed here")
+
+    return registry.get(name).prepare(args, Surroundings(make_job, Provider(), unjudged))
 
 
 def test_a_declared_function_is_still_that_function() -> None:
@@ -83,7 +89,7 @@ def test_a_function_is_declared_with_and_without_options(
     assert declared.name == f"{__name__}.{function.__name__}"
     assert [*registry] == [declared.name]
     assert registry.get(declared.name).executor is kind
-    assert declared.new(1).__dict__.get("queue") == (options or {}).get("queue")
+    assert declared.new(1 if function is send else "p").__dict__.get("queue") == (options or {}).get("queue")
 
 
 def test_new_makes_a_job_of_a_call_and_does_not_make_the_call() -> None:
@@ -107,8 +113,15 @@ def test_new_refuses_arguments_that_do_not_fit() -> None:
 
 
 def test_new_refuses_values_that_are_not_json_and_names_them() -> None:
-    with pytest.raises(UnserialisableValue, match=r"args\['user_id'\] is a object"):
-        job(send).new(object())  # type: ignore[arg-type]
+    def untyped(thing: Any) -> None: ...
+
+    with pytest.raises(UnserialisableValue, match=r"args\['thing'\] is a object"):
+        job(untyped).new(object())
+
+
+def test_new_refuses_values_that_do_not_fit_their_annotation_and_names_them() -> None:
+    with pytest.raises(InvalidArguments, match=r"send: the argument 'user_id' does not fit: Expected `int`, got `str`"):
+        job(send).new("1")  # type: ignore[arg-type]
 
 
 def test_options_for_some_jobs_do_not_change_the_others() -> None:
@@ -263,7 +276,7 @@ def test_a_function_worker_never_loads_the_whole_job(registry: Registry) -> None
     def unwanted() -> Job:
         raise AssertionError("the job was loaded")
 
-    assert registry.get(job(shrink).name).prepare({"path": "p"}, unwanted)() == ("p", 80, {})
+    assert prepared(registry, job(shrink).name, {"path": "p"}, unwanted)() == ("p", 80, {})
 
 
 def test_a_declared_class_is_still_that_class(registry: Registry) -> None:

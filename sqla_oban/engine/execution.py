@@ -1,0 +1,53 @@
+"""A claimed job on its way through this node."""
+
+import asyncio
+
+from sqla_oban.queries.ack import Ack
+from sqla_oban.queries.claim import Claimed
+from sqla_oban.workers.context import RunningJob
+
+
+class Execution:
+    """A claimed job on its way through this node.
+
+    Attributes:
+        claimed: the row.
+        task: what runs it.
+        running: what its code sees of it; None until the worker was found.
+        abandoned: whether the node has given it up, so that it has no outcome.
+        cancelled: whether somebody wants it cancelled, which is what it ends as.
+        timed_out: whether it took longer than its worker allows.
+    """
+
+    __slots__ = ("abandoned", "cancelled", "claimed", "running", "task", "timed_out")
+
+    def __init__(self, claimed: Claimed) -> None:
+        self.claimed = claimed
+        self.task: asyncio.Task[Ack | None] | None = None
+        self.running: RunningJob | None = None
+        self.abandoned = False
+        self.cancelled = False
+        self.timed_out = False
+
+    def abandon(self) -> None:
+        """Stop the job, as far as its kind can be stopped; if it ends with a result all the same, that counts."""
+        self.abandoned = True
+        self._stop()
+
+    def cancel(self) -> None:
+        """Stop the job likewise, once: a second cancellation would disturb how it cleans up after the first."""
+        if not self.cancelled:
+            self.cancelled = True
+            if self.running is not None:  # else it has not begun, and will not
+                self._stop()
+
+    def time_out(self) -> None:
+        """Stop the job likewise; if it ends with a result all the same, that counts."""
+        self.timed_out = True
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.running is not None:
+            self.running.cancel()
+        if self.task is not None:
+            self.task.cancel()

@@ -1,0 +1,100 @@
+"""Rows of the application as arguments of a job: stored by their keys."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import Dialect, TypeDecorator, inspect
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import InstanceState
+from sqlalchemy.sql.operators import OperatorType
+from sqlalchemy.types import TypeEngine
+
+from sqla_oban.errors import InvalidEntity, shown
+
+
+class Entity:
+    """An instance of a mapped class among the args of a job that is not stored yet.
+
+    Its key is read when the INSERT executes: until then a flush may still give it one, and a rollback take it away.
+
+    Attributes:
+        instance: the mapped instance.
+        late: whether its key becomes known only after the job's INSERT, and is written by an UPDATE.
+    """
+
+    __slots__ = ("instance", "late")
+
+    def __init__(self, instance: Any) -> None:
+        self.instance = instance
+        self.late = False
+
+    def __repr__(self) -> str:
+        return f"<entity {type(self.instance).__qualname__} {self.key()}>"
+
+    @property
+    def state(self) -> InstanceState[Any]:
+        """What SQLAlchemy knows of the instance."""
+        state: InstanceState[Any] = inspect(self.instance)
+        return state
+
+    def key(self) -> tuple[Any, ...] | None:
+        """The primary key, None while it is not known. Emits no SQL.
+
+        The loaded attributes come first: `identity` is the old key while a natural one is being changed, and there is
+        none for a row that this very flush has inserted.
+        """
+        state = self.state
+        names = (state.mapper.get_property_by_column(column).key for column in state.mapper.primary_key)
+        held = tuple(state.dict.get(name) for name in names)
+        return state.identity if None in held else held
+
+    def reference(self) -> dict[str, Any]:
+        """What is stored.
+
+        Raises:
+            InvalidEntity: there is no key to store.
+        """
+        key = self.key()
+        if key is None and not self.late:
+            raise InvalidEntity(
+                f"a job's argument is a {type(self.instance).__qualname__} that has no primary key yet; add it to the "
+                "session of the job, or flush it first"
+            )
+        stored = None if key is None else msgspec.to_builtins(list(key))
+        return {"$entity": type(self.instance).__qualname__, "pk": stored}
+
+
+def entities(args: object) -> Iterator[Entity]:
+    """The entities among a job's args."""
+    if isinstance(args, Mapping):
+        yield from (value for value in args.values() if isinstance(value, Entity))
+
+
+def stored(value: object) -> object:
+    """For `json.dumps(default=...)`: an entity as its reference.
+
+    Raises:
+        InvalidEntity: it has no key.
+        TypeError: it is something else that JSON cannot express.
+    """
+    if isinstance(value, Entity):
+        return value.reference()
+    raise TypeError(f"JSON cannot express {shown(value)}")
+
+
+class Args(TypeDecorator[dict[str, Any]]):
+    """JSONB in which entities are stored by their keys, as these are when the statement executes."""
+
+    impl = JSONB
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Entities by their references."""
+        if not any(entities(value)):
+            return value
+        return {name: one.reference() if isinstance(one, Entity) else one for name, one in value.items()}
+
+    def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
+        """As JSONB does: what is compared with a key or an element is no whole JSON object."""
+        return JSONB().coerce_compared_value(op, value)

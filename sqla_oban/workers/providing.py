@@ -1,0 +1,119 @@
+"""What a runner gives to its workers besides their arguments: sessions, and whatever else it was told how to make."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import (
+    AsyncContextDecorator,
+    AsyncExitStack,
+    ContextDecorator,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from sqla_oban.errors import NotProvided
+
+Factory = Callable[[], Any]
+
+
+class Injected:
+    """The default of a parameter that the runner provides."""
+
+    def __repr__(self) -> str:
+        return "inject()"
+
+
+INJECTED = Injected()
+
+
+def inject() -> Any:
+    """Marks a parameter that the runner provides by its annotation, so that `new` need not be given it.
+
+    >>> @job
+    ... async def ship(order_id: int, carrier: Carrier = inject()) -> None: ...  # doctest: +SKIP
+    >>> SqlaOban(engine, queues=..., dependencies={Carrier: make_carrier})  # doctest: +SKIP
+    """
+    return INJECTED
+
+
+class Provider:
+    """Makes what workers' parameters ask for, by type, anew for each execution.
+
+    A session is closed when the worker has ended, and so is what a generator function yields or a
+    `contextlib.contextmanager` opens. What another function returns is used as it is, and left open.
+
+    Args:
+        session_factory: makes an AsyncSession; None where there is none to be had.
+        dependencies: functions without arguments by the type that they make.
+        schema: of the job's table; None for the search path's.
+    """
+
+    def __init__(
+        self,
+        session_factory: Factory | None = None,
+        dependencies: Mapping[Any, Factory] | None = None,
+        *,
+        schema: str | None = None,
+    ) -> None:
+        self._factories = {kind: _managed(factory) for kind, factory in (dependencies or {}).items()}
+        if session_factory is not None:
+            self._factories.setdefault(AsyncSession, session_factory)
+        self.schema = schema
+
+    async def enter(self, kind: Any, stack: AsyncExitStack) -> Any:
+        """For an async worker: something of type `kind`, which `stack` closes.
+
+        Raises:
+            NotProvided: the runner was given nothing that makes it.
+            whatever making it raises.
+        """
+        made = self._factory(kind)()
+        if inspect.isawaitable(made):
+            made = await made
+        match made:
+            case AsyncSession() | AsyncContextDecorator():
+                return await stack.enter_async_context(made)  # type: ignore[arg-type]  # a decorator that is entered
+            case ContextDecorator():
+                return stack.enter_context(made)  # type: ignore[arg-type]
+            case _:
+                return made
+
+    def open(self, kind: Any, stack: ExitStack) -> Any:
+        """The same for a sync worker, in its thread."""
+        made = self._factory(kind)()
+        match made:
+            case Session() | ContextDecorator():
+                return stack.enter_context(made)  # type: ignore[arg-type]
+            case AsyncContextDecorator():
+                raise NotProvided(f"a sync worker cannot be given {_name(kind)}, which is made asynchronously")
+            case _ if inspect.isawaitable(made):
+                if inspect.iscoroutine(made):
+                    made.close()
+                raise NotProvided(f"a sync worker cannot be given {_name(kind)}, which is made asynchronously")
+            case _:
+                return made
+
+    def _factory(self, kind: Any) -> Factory:
+        try:
+            return self._factories[kind]
+        except KeyError:
+            raise NotProvided(
+                f"the worker asks for {_name(kind)}, which this runner cannot make; give it "
+                f"SqlaOban(dependencies={{{_name(kind)}: ...}})"
+            ) from None
+
+
+def _managed(factory: Factory) -> Factory:
+    if inspect.isasyncgenfunction(factory):
+        return asynccontextmanager(factory)
+    if inspect.isgeneratorfunction(factory):
+        return contextmanager(factory)
+    return factory
+
+
+def _name(kind: Any) -> str:
+    return getattr(kind, "__qualname__", None) or repr(kind)
