@@ -143,3 +143,9 @@ async def block_the_loop(seconds: float) -> None:
     await write_run("begin")
     time.sleep(seconds)  # noqa: ASYNC251 (the fault that is tested)
     await write_run("end")
+
+
+async def make_orders(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+        await connection.execute(text("TRUNCATE orders"))

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
+import tests.faults.payments
 import tests.shop  # noqa: F401 (declares the workers)
 from sqla_oban import SqlaOban, telemetry
 from sqla_oban.telemetry.events import RunnerStarted, RunnerStopped
