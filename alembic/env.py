@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import sqla_oban
+import sqla_oban.alembic_env
 from examples.fastapi_app.database import Base
 
 target_metadata = [sqla_oban.metadata, Base.metadata]  # ours first, so that foreign keys to jobs find their table
@@ -37,5 +38,8 @@ async def connect_and_run() -> None:
 
 
 if context.is_offline_mode():
-    raise CommandError("--sql is not supported here: our upgrade first asks the database which version it has")
-asyncio.run(connect_and_run())
+    context.configure(dialect_name="postgresql", target_metadata=target_metadata, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    asyncio.run(connect_and_run())

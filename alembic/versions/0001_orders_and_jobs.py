@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from sqla_oban import migrations
+import sqla_oban.alembic_env  # noqa: F401 (brings op.oban_upgrade)
 
 revision = "0001"
 down_revision = None
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    migrations.migrate(op.get_bind(), version=1)  # first: the orders refer to it
+    op.oban_upgrade(1, from_version=0)
     op.create_table(
         "orders",
         sa.Column("id", sa.Text(), nullable=False),
@@ -27,4 +27,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("orders")
-    migrations.downgrade(op.get_bind())
+    op.oban_downgrade(0, from_version=1)

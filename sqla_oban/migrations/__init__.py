@@ -124,6 +124,27 @@ def downgrade(connection: Connection, *, version: int = 0, schema: str | None = 
             _stamp(connection, step - 1, home)
 
 
+def downgrade_script(home: str = "public", *, start: int, version: int = 0) -> Iterator[str]:
+    """The statements by which `downgrade` takes the tables from version `start` back to `version`, without a database.
+
+    Raises:
+        SchemaMismatch: this library does not know one of the versions.
+        ConfigurationError: the schema's name cannot be used.
+
+    >>> list(downgrade_script(start=required_version(), version=required_version()))
+    []
+    """
+    target, home = version and _known(version), _usable(home)
+    if _known(start) <= target:
+        return
+    yield TAKE_TURNS
+    yield _expect(start, home)
+    for step in range(start, target, -1):
+        yield from _rendered(VERSIONS[step].DOWNGRADE, home)
+        if step > 1:
+            yield _stamped(step - 1, home)
+
+
 def check_version(connection: Connection, *, schema: str | None = None) -> None:
     """Make sure that the database has the tables that this library works with.
 
