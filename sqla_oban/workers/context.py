@@ -5,8 +5,8 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, overload
 
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
 
 from sqla_oban.errors import NoCurrentJob
 from sqla_oban.queries.ack import Ack
@@ -58,9 +58,9 @@ class RunningJob:
         self._cancelled = True
 
     @overload
-    def complete(self, session: Session) -> None: ...
+    def complete(self, session: Session | scoped_session[Session]) -> None: ...
     @overload
-    def complete(self, session: AsyncSession) -> Coroutine[Any, Any, None]: ...
+    def complete(self, session: AsyncSession | async_scoped_session[AsyncSession]) -> Coroutine[Any, Any, None]: ...
     def complete(self, session: Any) -> Coroutine[Any, Any, None] | None:
         """Mark the job completed in the transaction of `session`, which is the worker's to commit.
 
@@ -77,6 +77,8 @@ class RunningJob:
         ...     order.paid = True
         ...     await current_job().complete(session)
         """
+        if isinstance(session, scoped_session | async_scoped_session):
+            session = session()
         ack = Ack(self.id, self._claimed_at, JobState.COMPLETED)
         if isinstance(session, AsyncSession):
             return session.run_sync(settle, ack, self._schema)

@@ -55,6 +55,10 @@ def parameters_of(function: Callable[..., Any], where: str) -> Parameters:
             continue
         elif (reference := _reference(annotation, name, where)) is not None:
             references[name] = reference
+        elif _holds_mapped(annotation):
+            raise DeclarationError(
+                f"{where}: {name!r} takes rows inside {annotation!r}; take a single row, or the keys of several"
+            )
         else:
             codecs[name] = Codec(annotation, name, where)
     return Parameters(codecs, references, provided)
@@ -87,6 +91,12 @@ def _reference(annotation: Any, name: str, where: str) -> Reference | None:
     target, *others = (one for one in parts if one is not NoneType)
     mapper: object = mapping_of(target, raiseerr=False) if isinstance(target, type) and not others else None
     return Reference(mapper, name, where, optional=NoneType in parts) if isinstance(mapper, Mapper) else None
+
+
+def _holds_mapped(annotation: Any) -> bool:
+    inner = get_args(annotation)
+    mapped = isinstance(annotation, type) and isinstance(mapping_of(annotation, raiseerr=False), Mapper)
+    return mapped or any(_holds_mapped(one) for one in inner)
 
 
 def _resolved(function: Callable[..., Any], parameter: Kind, where: str) -> Any:

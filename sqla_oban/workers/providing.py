@@ -26,6 +26,13 @@ class Injected:
     def __repr__(self) -> str:
         return "inject()"
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # Python's own questions, as of a copy
+            raise AttributeError(name)
+        raise NotProvided(
+            f"the runner provides what inject() marks; called directly, a worker must be given it (for {name!r})"
+        )
+
 
 INJECTED = Injected()
 

@@ -209,6 +209,11 @@ async def test_called_directly_a_worker_takes_what_it_is_given() -> None:
     assert SEEN[0].shipped == [1]
 
 
+async def test_called_directly_without_it_a_worker_says_what_is_missing() -> None:
+    with pytest.raises(LookupError, match=r"called directly, a worker must be given it \(for 'closed'\)"):
+        await carry(1)
+
+
 async def test_in_a_test_a_workers_session_shares_the_tests_transaction(engine: AsyncEngine, order: Order) -> None:
     async with AsyncSession(engine) as session:
         session.add(ship.new(order))
@@ -234,12 +239,20 @@ async def nameless(thing=inject()) -> None: ...  # type: ignore[no-untyped-def]
 async def positional(carrier: Carrier = inject(), /) -> None: ...
 
 
+async def several(orders: list[Order]) -> None: ...
+
+
+async def unresolved(thing: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
         (sync_session, "'session' is a Session; an async worker takes an AsyncSession"),
         (async_session, "'session' is a AsyncSession; an async worker takes an AsyncSession, a sync one a Session"),
         (nameless, "'thing' is to be injected and has no annotation"),
+        (several, "'orders' takes rows inside .*; take a single row, or the keys of several"),
+        (unresolved, "the annotation of 'thing', 'Nowhere', cannot be resolved"),
         (positional, "'carrier' is provided by the runner, which passes it by its name"),
     ],
 )
