@@ -1,13 +1,15 @@
-"""Right uses of the public surface; `mypy --strict` must accept all of it."""
+"""Right uses of the public surface; `mypy --strict` and strict pyright must accept all of it."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, assert_type
 
+from sqlalchemy import Connection, Executable, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import sqla_oban
-from sqla_oban import Cancel, Job, JobState, QueueConfig, Snooze, SqlaOban, current_job, job, worker
+from sqla_oban import Cancel, Job, JobState, QueueConfig, Snooze, SqlaOban, current_job, inject, insert_all, job, worker
 
 
 @job
@@ -36,17 +38,10 @@ class Transcode:
     def backoff(self, job: Job) -> float:
         return 2.0**job.attempt
 
-    def again(self, job: Job) -> Job:
-        return self.new(job.args, priority=job.priority)
-
 
 @sqla_oban.worker
 class Index:
     def process(self, job: Job) -> None: ...
-
-
-class Reindex(Index):
-    """Has the `new` of its base, which makes jobs of that."""
 
 
 class ExportWorker:
@@ -56,8 +51,38 @@ class ExportWorker:
 Export = worker(queue="slow")(ExportWorker)
 
 
+class Base(DeclarativeBase): ...
+
+
+class Order(Base):
+    __tablename__ = "typed_orders"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+@job(transactional=True)
+async def ship(order: Order, weight: Decimal, session: AsyncSession = inject()) -> None:
+    await current_job().complete(session)
+
+
+@job
+def archive(order: Order | None, session: Session = inject()) -> None:
+    current_job().complete(session)
+
+
+async def insert(session: AsyncSession, connection: Connection) -> None:
+    assert_type(await insert_all(session, [bare.new(1)]), list[Job])
+    assert_type(insert_all(connection, iter(make_jobs())), list[Job])
+
+
+def select_jobs() -> Executable:
+    return select(Job).where(Job.state == JobState.DISCARDED, Job.args["user_id"].as_integer() == 1)
+
+
 def make_jobs() -> list[Job]:
     return [
+        ship.new(Order(), Decimal("1.5")),
+        archive.new(None),
         bare.new(1),
         bare.new(1, lang="de"),
         bare.new(user_id=1),
@@ -71,7 +96,6 @@ def make_jobs() -> list[Job]:
         Transcode.new({}, priority=1, max_attempts=5, tags=["film"], meta={"team": "media"}),
         Transcode.new({}, schedule_in=timedelta(hours=1)),
         Index.new({}, scheduled_at=datetime.now(UTC)),
-        Reindex.new(),
         Export.new({"to": "s3"}, schedule_in=60),
         Job(worker="app.mail.send", args={"user_id": 1}, queue="mailers"),
     ]
@@ -80,9 +104,7 @@ def make_jobs() -> list[Job]:
 async def call_plainly() -> None:
     assert_type(await bare(1, lang="de"), str)
     assert_type(shrink("a.png"), bytes)
-    assert_type(Transcode(), Transcode)
     assert_type(Export(), ExportWorker)
-    assert_type(Transcode().again(Job(worker="w")), Job)
 
 
 async def enqueue(session: AsyncSession, sync_session: Session) -> None:

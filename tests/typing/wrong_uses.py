@@ -1,11 +1,12 @@
-"""Wrong uses of the public surface: mypy must report each line that says so, and no other."""
+"""Wrong uses of the public surface: mypy and pyright must report each line that says so, and no other."""
 
+from decimal import Decimal
 from typing import assert_type
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import Cancel, Job, QueueConfig, Snooze, SqlaOban, current_job, job, worker
-from tests.typing.api import Export, Index, Transcode, send, shrink
+from tests.typing.api import Export, Index, Order, Transcode, archive, send, ship, shrink
 
 
 def arguments_of_a_call_and_of_new_are_those_of_the_function() -> None:
@@ -16,6 +17,13 @@ def arguments_of_a_call_and_of_new_are_those_of_the_function() -> None:
     shrink.new(path="a.png")  # wrong: positional only
     shrink("a.png", "wide")  # wrong: it takes an int
     shrink.new(1)  # wrong: it takes a str
+
+
+def rows_and_what_is_provided_are_checked() -> None:
+    ship.new(7, Decimal(1))  # wrong: it takes the row
+    ship.new(Order(), "1.5")  # wrong: it takes a Decimal
+    ship.new(None, Decimal(1))  # wrong: it may not be None
+    archive.new("book")  # wrong: it takes the row
 
 
 def options_are_checked_by_name_and_type() -> None:
