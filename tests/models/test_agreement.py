@@ -6,6 +6,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from sqla_oban import JobState, metadata
+from sqla_oban.alembic_env import autogenerate
 
 COLUMNS = """
     SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull, attidentity,
@@ -30,6 +31,12 @@ PERSISTENCE = """
     SELECT relname, relpersistence::text FROM pg_class
      WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' ORDER BY 1
 """
+
+
+@pytest.fixture(autouse=True)
+def alembic_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `alembic_env` is imported it answers for our tables, and here alembic shall look at them itself."""
+    monkeypatch.setattr(autogenerate, "OWNED", {})
 
 
 def compared(connection: Connection) -> list[object]:
