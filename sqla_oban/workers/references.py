@@ -62,10 +62,7 @@ class Reference:
         return tuple(self._converted(value, column) for value, column in zip(key, columns, strict=True))
 
     def gone(self, key: tuple[Any, ...]) -> str:
-        """The reason for which a job whose row is gone is cancelled.
-
-        The row may never have been visible to anyone else; it was there when the job was enqueued.
-        """
+        """The reason for which a job whose row is gone is cancelled."""
         shown_key = ", ".join(str(value) for value in key)
         return f"the {self.target.__qualname__} {shown_key}, its argument {self._parameter!r}, no longer exists"
 
