@@ -1,13 +1,15 @@
 """Values that go through JSON and PostgreSQL and come back the same."""
 
-import json
 import math
-from collections.abc import Iterator
+from typing import TypeAlias
 
 from sqla_oban.errors import UnserialisableValue, shown
 
 MAX_DEPTH = 200
 """Deeper nesting is a mistake, and would exhaust the stack of one of the many parsers between here and a worker."""
+
+Path: TypeAlias = "str | tuple[Path, object]"
+"""Where a value is: what the whole is called, or a place inside of a place. Written out only for an error."""
 
 
 def snapshot(value: object, what: str) -> object:
@@ -27,10 +29,7 @@ def snapshot(value: object, what: str) -> object:
     >>> snapshot({"to": ("a", 1)}, "args")
     {'to': ['a', 1]}
     """
-    for path, leaf in _leaves(value, what, 0):
-        if problem := _problem(leaf):
-            raise UnserialisableValue(f"{path} {problem}")
-    return json.loads(json.dumps(value), parse_float=_exact)
+    return _copy(value, what, 0)
 
 
 def storable_text(text: str) -> str:
@@ -42,44 +41,59 @@ def storable_text(text: str) -> str:
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
-def _leaves(value: object, path: str, depth: int) -> Iterator[tuple[str, object]]:
+def _copy(value: object, path: Path, depth: int) -> object:
     if depth > MAX_DEPTH:
-        raise UnserialisableValue(f"{path[:80]}... is nested deeper than {MAX_DEPTH} levels or contains itself")
+        raise UnserialisableValue(
+            f"{_written(path)[:80]}... is nested deeper than {MAX_DEPTH} levels or contains itself"
+        )
     if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise UnserialisableValue(f"{path} has the key {shown(key)}; JSON objects have str keys only")
-            yield f"the key {key!r} of {path}", key
-            yield from _leaves(item, f"{path}[{key!r}]", depth + 1)
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from _leaves(item, f"{path}[{index}]", depth + 1)
-    else:
-        yield path, value
+        return {_key(key, path): _copy(item, (path, key), depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copy(item, (path, index), depth + 1) for index, item in enumerate(value)]
+    return _leaf(value, path)
 
 
-def _problem(leaf: object) -> str | None:
+def _key(key: object, path: Path) -> str:
+    if not isinstance(key, str):
+        raise UnserialisableValue(f"{_written(path)} has the key {shown(key)}; JSON objects have str keys only")
+    if problem := _problem_of_text(key):
+        raise UnserialisableValue(f"the key {key!r} of {_written(path)} {problem}")
+    return str.__str__(key)
+
+
+def _leaf(leaf: object, path: Path) -> object:
+    """The value as one of JSON's own types, of which members of a StrEnum or an IntEnum are no exact instances."""
+    copy: str | float = 0
     match leaf:
         case None | bool():
-            return None
+            return leaf
         case str():
-            return _problem_of_text(leaf)
+            problem, copy = _problem_of_text(leaf), str.__str__(leaf)
         case int():
-            return "is an integer of more than 4,300 digits" if abs(leaf) >= TOO_LONG else None
+            problem, copy = _problem_of_integer(leaf), int.__int__(leaf)
         case float():
-            return None if math.isfinite(leaf) else f"is {leaf}, which JSON cannot express"
+            problem, copy = _problem_of_float(leaf), _exact(leaf)
         case _ if hasattr(leaf, "_sa_instance_state"):
-            return f"is a {type(leaf).__qualname__}: annotate the parameter with that class, or pass the key of its row"
+            kind = type(leaf).__qualname__
+            problem = f"is a {kind}: annotate the parameter with that class, or pass the key of its row"
         case _:
-            return f"is a {type(leaf).__qualname__}, which JSON cannot express"
+            problem = f"is a {type(leaf).__qualname__}, which JSON cannot express"
+    if problem:
+        raise UnserialisableValue(f"{_written(path)} {problem}")
+    return copy
 
 
-def _exact(text: str) -> float:
-    """A float that is written with an exponent, as from 1e16 on, comes back from PostgreSQL as an integer of just
-    those digits (1e23 as 10**23, which is more), unless it goes there as the integer that it is.
+def _written(path: Path) -> str:
+    """As it would be reached in Python.
+
+    >>> _written((("args", "to"), 0))
+    "args['to'][0]"
     """
-    number = float(text)
-    return int(number) if abs(number) >= 1e16 else number
+    steps = []
+    while isinstance(path, tuple):
+        path, step = path
+        steps.append(f"[{step!r}]")
+    return path + "".join(reversed(steps))
 
 
 def _problem_of_text(text: str) -> str | None:
@@ -88,6 +102,21 @@ def _problem_of_text(text: str) -> str | None:
     if not text.isascii() and text.encode("utf-8", "replace").decode() != text:
         return "contains a lone surrogate, which is not valid text"
     return None
+
+
+def _problem_of_integer(number: int) -> str | None:
+    return "is an integer of more than 4,300 digits" if abs(number) >= TOO_LONG else None
+
+
+def _problem_of_float(number: float) -> str | None:
+    return None if math.isfinite(number) else f"is {number}, which JSON cannot express"
+
+
+def _exact(number: float) -> float:
+    """A float that is written with an exponent, as from 1e16 on, comes back from PostgreSQL as an integer of just
+    those digits (1e23 as 10**23, which is more), unless it goes there as the integer that it is.
+    """
+    return int(number) if 1e16 <= abs(number) < math.inf else float.__float__(number)
 
 
 TOO_LONG = 10**4_300

@@ -1,21 +1,51 @@
 """Jobs as the rows of one statement, and back."""
 
 import json
-from datetime import UTC
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy.orm import Mapper, make_transient_to_detached
+from sqlalchemy.orm.attributes import instance_state
 
 from sqla_oban.enqueue.announce import remember
 from sqla_oban.models import JobMixin
 from sqla_oban.models.entity import stored
 from sqla_oban.queries.expressions import JOBS
-from sqla_oban.queries.insert import GIVEN, INSERT_JOBS
+from sqla_oban.queries.insert import GIVEN, INSERT_JOBS, Inserted
 from sqla_oban.states import JobState
 
+DEFAULTS: Final[Mapping[str, Any]] = {
+    "state": JobState.AVAILABLE,
+    "queue": "default",
+    "attempt": 0,
+    "max_attempts": 20,
+    "priority": 0,
+    "attempted_at": None,
+    "cancelled_at": None,
+    "completed_at": None,
+    "discarded_at": None,
+}
+"""What the table gives to a job that says nothing of it."""
+DEFAULT_CONTAINERS: Final[Mapping[str, Callable[[], Any]]] = {
+    "args": dict,
+    "meta": dict,
+    "tags": list,
+    "errors": list,
+    "attempted_by": list,
+}
+"""The same, made anew for each job, because it can be changed."""
 
-@lru_cache(maxsize=256)
+
+class Shape(NamedTuple):
+    """What jobs that say the same things of themselves say, and what they leave to the table."""
+
+    given: tuple[str, ...]
+    defaults: dict[str, Any]
+    containers: tuple[tuple[str, Callable[[], Any]], ...]
+
+
 def is_plain(mapper: Mapper[Any]) -> bool:
     """Whether jobs of a mapped class are rows of our table and nothing more."""
     return mapper.local_table is JOBS and len(mapper.columns) == len(JOBS.c) and not mapper.polymorphic_on
@@ -24,17 +54,21 @@ def is_plain(mapper: Mapper[Any]) -> bool:
 def insert_rows(target: Any, jobs: list[Any]) -> None:
     """Insert plain jobs by one statement."""
     rows = json.dumps([_row(ord_, job) for ord_, job in enumerate(jobs)], default=stored)
-    inserted = sorted(target.execute(INSERT_JOBS, {"rows": rows}).all())
-    for job, (id_, inserted_at, scheduled_at) in zip(jobs, inserted, strict=True):
-        moments = {"inserted_at": inserted_at.replace(tzinfo=UTC), "scheduled_at": scheduled_at.replace(tzinfo=UTC)}
-        job.__dict__.update(_defaults() | job.__dict__ | moments, id=id_)
-        make_transient_to_detached(job)
+    inserted = Inserted._make(target.execute(INSERT_JOBS, {"rows": rows}).one())
+    for job, id_, inserted_at, scheduled_at in zip(jobs, *inserted, strict=True):
+        held = job.__dict__
+        shape = _shape(tuple(held))
+        held["id"], held["inserted_at"], held["scheduled_at"] = id_, _utc(inserted_at), _utc(scheduled_at)
+        held.update(shape.defaults)
+        for name, make in shape.containers:
+            held[name] = make()
+        _mark_stored(job)
     remember(target, jobs)
 
 
 def _row(ord_: int, job: JobMixin) -> dict[str, Any]:
     held = job.__dict__
-    row = {name: held[name] for name in GIVEN if name in held}
+    row = {name: held[name] for name in _shape(tuple(held)).given}
     row["ord"] = ord_
     if job.schedule_in is not None:
         row["delay"] = job.schedule_in.total_seconds()
@@ -43,21 +77,29 @@ def _row(ord_: int, job: JobMixin) -> dict[str, Any]:
     return row
 
 
-def _defaults() -> dict[str, Any]:
-    """What the table gives to a job that says nothing of it; made anew for each, because some of it can be changed."""
-    return {
-        "state": JobState.AVAILABLE,
-        "queue": "default",
-        "attempt": 0,
-        "max_attempts": 20,
-        "priority": 0,
-        "args": {},
-        "meta": {},
-        "tags": [],
-        "errors": [],
-        "attempted_by": [],
-        "attempted_at": None,
-        "cancelled_at": None,
-        "completed_at": None,
-        "discarded_at": None,
-    }
+@lru_cache(maxsize=256)
+def _shape(held: tuple[str, ...]) -> Shape:
+    return Shape(
+        given=tuple(name for name in GIVEN if name in held),
+        defaults={name: value for name, value in DEFAULTS.items() if name not in held},
+        containers=tuple((name, make) for name, make in DEFAULT_CONTAINERS.items() if name not in held),
+    )
+
+
+@lru_cache(maxsize=64)
+def _utc(moment: datetime) -> datetime:
+    """Aware; jobs that are inserted together share their moments."""
+    return moment.replace(tzinfo=UTC)
+
+
+def _mark_stored(job: JobMixin) -> None:
+    """Have the session take it as a row that is there.
+
+    `make_transient_to_detached` does the same for any object, in ten times as long: it forgets the history of what was
+    set, which a job made by `new` does not have, and lets go of what is not loaded, of which nothing is left here.
+    """
+    state = instance_state(job)
+    if state.modified:
+        make_transient_to_detached(job)
+    else:
+        state.key = state.mapper.identity_key_from_primary_key((job.id,))

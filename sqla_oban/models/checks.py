@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 from sqla_oban.errors import InvalidJob, UnserialisableValue, shown
+from sqla_oban.models.entity import Entity, entities
 from sqla_oban.outcomes import MAX_DELAY
 from sqla_oban.payload import snapshot
 from sqla_oban.states import JobState
@@ -51,6 +53,31 @@ def checked_number(field: str, value: object) -> int:
     if not least <= value <= 32_767:
         raise InvalidJob(f"{field} must be between {least} and 32767, got {shown(value)}")
     return value
+
+
+def checked_object(field: str, value: object) -> dict[str, Any]:
+    """A JSON object, as JSON gives it back.
+
+    Raises:
+        InvalidJob: it is no dict.
+        UnserialisableValue: it holds what JSON cannot.
+    """
+    if not isinstance(value, dict):
+        raise InvalidJob(f"{field} must be a dict, got {shown(value)}")
+    return cast(dict[str, Any], snapshot(value, field))
+
+
+def checked_args(value: object) -> dict[str, Any]:
+    """The args of a job: a JSON object, in which entities stand for their keys until the INSERT.
+
+    Raises:
+        InvalidJob: they are no dict.
+        UnserialisableValue: they hold what JSON cannot.
+    """
+    if not isinstance(value, dict) or not any(entities(value)):
+        return checked_object("args", value)
+    rest = checked_object("args", {name: one for name, one in value.items() if not isinstance(one, Entity)})
+    return {name: rest.get(name, one) for name, one in value.items()}
 
 
 def normal_tags(value: object) -> list[str]:

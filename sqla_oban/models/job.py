@@ -24,19 +24,20 @@ from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.elements import conv
 
-from sqla_oban.errors import InvalidJob, shown
+from sqla_oban.errors import InvalidJob
 from sqla_oban.models.base import UTC_NOW, ObanBase, UTCDateTime
 from sqla_oban.models.checks import (
     MAX_NAME,
     aware,
+    checked_args,
     checked_delay,
     checked_name,
     checked_number,
+    checked_object,
     checked_state,
     normal_tags,
 )
-from sqla_oban.models.entity import Args, Entity
-from sqla_oban.payload import snapshot
+from sqla_oban.models.entity import Args
 from sqla_oban.states import JobState
 
 JOB_STATE = Enum(JobState, name="oban_job_state", values_callable=lambda states: [state.value for state in states])
@@ -142,14 +143,11 @@ class JobMixin:
 
     @validates("args")
     def _check_args(self, field: str, value: object) -> object:
-        if not isinstance(value, dict) or not any(isinstance(one, Entity) for one in value.values()):
-            return _json_object(field, value)
-        rest = _json_object(field, {name: one for name, one in value.items() if not isinstance(one, Entity)})
-        return {name: rest.get(name, one) for name, one in value.items()}
+        return checked_args(value)
 
     @validates("meta")
     def _check_meta(self, field: str, value: object) -> object:
-        return _json_object(field, value)
+        return checked_object(field, value)
 
     @validates("tags")
     def _check_tags(self, field: str, value: object) -> list[str]:
@@ -164,12 +162,6 @@ class JobMixin:
         if instance_state(self).key is None and "state" not in self.__dict__:  # new, and nobody said otherwise
             self.state = JobState.SCHEDULED
         return moment
-
-
-def _json_object(field: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidJob(f"{field} must be a dict, got {shown(value)}")
-    return cast(dict[str, Any], snapshot(value, field))
 
 
 class Job(JobMixin, ObanBase):

@@ -8,7 +8,15 @@ from typing import Any, Self, TypedDict
 
 from sqla_oban.errors import DeclarationError, InvalidJob, UnknownOption, shown
 from sqla_oban.models import Job
-from sqla_oban.models.checks import aware, checked_delay, checked_name, checked_number, normal_tags
+from sqla_oban.models.checks import (
+    aware,
+    checked_args,
+    checked_delay,
+    checked_name,
+    checked_number,
+    normal_tags,
+)
+from sqla_oban.models.fresh import fresh
 from sqla_oban.payload import snapshot
 from sqla_oban.workers.schedule import Schedule
 
@@ -79,9 +87,19 @@ class JobDefaults:
         return replace(self, **checked)
 
     def make(self, worker: str, args: dict[str, Any]) -> Job:
-        """A job of `worker` with these fields."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Job(worker=worker, args=args, **{name: value for name, value in given.items() if value is not None})
+        """A job of `worker` with these fields and `args`, which are checked here.
+
+        Raises:
+            UnserialisableValue: `args` hold what JSON cannot.
+        """
+        given = {name: value for name in FIELDS if (value := getattr(self, name)) is not None}
+        if self.schedule_in is not None or self.scheduled_at is not None:  # the constructor knows what follows from it
+            return Job(worker=worker, args=args, **given)
+        if self.tags is not None:
+            given["tags"] = list(self.tags)
+        if self.meta is not None:
+            given["meta"] = snapshot(self.meta, "meta")
+        return fresh({"worker": worker, "args": checked_args(args), **given})
 
 
 def priority(value: object) -> int:
@@ -99,6 +117,7 @@ def json_object(field: str, value: object) -> object:
     return snapshot(dict(value), field)
 
 
+FIELDS = tuple(field.name for field in fields(JobDefaults))
 CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "queue": lambda value: checked_name("queue", value),
     "priority": priority,
