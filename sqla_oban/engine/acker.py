@@ -124,12 +124,12 @@ class Acker(Service):
     async def _write(self, batch: list[Ack]) -> list[Ack]:
         """Write `batch` in one statement; returns those whose rows were locked."""
         arrays = parameters(batch)
-        written = [row[0] for row in await self._link.execute(ACK, arrays)]
+        written = [row[0] for row in await self._link.fetch(ACK, arrays)]
         missing = Counter(ack.id for ack in batch)  # twice, where a job was claimed again while it still ran here
         missing.subtract(written)
         locked: set[int] = set()
         if missing.total():
-            locked = {row[0] for row in await self._link.execute(STILL_EXECUTING, arrays)}
+            locked = {row[0] for row in await self._link.fetch(STILL_EXECUTING, arrays)}
         late = tuple(job_id for job_id in missing.elements() if job_id not in locked)
         if late:
             log.info("%d outcomes came late and changed nothing: the jobs were no longer ours", len(late))

@@ -9,6 +9,8 @@ from sqlalchemy import Executable, Row, text
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from sqla_oban.engine.directly import Compiled, Fetch, Rows, compiled, fetch_by
+
 T = TypeVar("T")
 
 CLOSE_TIMEOUT = 0.5
@@ -46,6 +48,8 @@ class Link:
         self._timeout = timeout
         self._engine: AsyncEngine | None = None
         self._connection: AsyncConnection | None = None
+        self._fetch: Fetch | None = None
+        self._compiled: dict[Executable, Compiled] = {}
         self._lock = asyncio.Lock()
         self.on_open: Callable[[AsyncConnection], Awaitable[None]] | None = None
         self.on_idle: Callable[[], None] | None = None
@@ -57,10 +61,26 @@ class Link:
         Raises:
             DBAPIError, OSError, TimeoutError: it failed; whether it took effect is unknown if the link broke.
         """
-        async with asyncio.timeout(self._timeout):
-            await self._lock.acquire()
+        return await self._alone(self._run(statement, parameters))
+
+    async def fetch(self, statement: Executable, parameters: Mapping[str, Any]) -> Rows:
+        """Run one statement of the hot path and return its rows, both as the driver has them.
+
+        Raises:
+            the driver's own error, OSError, TimeoutError: as those of `execute`.
+        """
+        return await self._alone(self._run_directly(statement, parameters))
+
+    async def _alone(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, which has the connection to itself."""
         try:
-            rows = await _within(self._timeout, self._run(statement, parameters))
+            async with asyncio.timeout(self._timeout):
+                await self._lock.acquire()
+        except BaseException:
+            work.close()
+            raise
+        try:
+            result = await _within(self._timeout, work)
         except BaseException as error:
             if not is_usable_after(error):
                 await self._discard()
@@ -69,7 +89,7 @@ class Link:
             if self._connection is not None and self.on_idle is not None:
                 self.on_idle()
             self._lock.release()
-        return rows
+        return result
 
     async def drop(self) -> None:
         """Close the connection; the next statement opens another."""
@@ -88,6 +108,14 @@ class Link:
         connection = self._connection or await self._open()
         result = await connection.execute(statement, parameters)
         return result.all() if result.returns_rows else ()
+
+    async def _run_directly(self, statement: Executable, parameters: Mapping[str, Any]) -> Rows:
+        connection = self._connection or await self._open()
+        if self._fetch is None:
+            self._fetch = await fetch_by(connection)
+        if statement not in self._compiled:
+            self._compiled[statement] = compiled(statement, connection.dialect, self._schema)
+        return await self._fetch(self._compiled[statement], parameters)
 
     async def _open(self) -> AsyncConnection:
         if self._engine is None:
@@ -111,7 +139,7 @@ class Link:
         """Never raises and never hangs: the connection may be broken in any way."""
         if self._connection is None:
             return
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._fetch = self._connection, None, None
         if self.on_close is not None:
             self.on_close()
         with contextlib.suppress(Exception):
@@ -159,7 +187,7 @@ SESSION = text(
 
 def is_bad_data(error: Exception) -> bool:
     """Whether a statement failed because of the values it carried, so that trying it again would fail again."""
-    if isinstance(error, StatementError) and isinstance(error.orig, TypeError | ValueError):
+    if isinstance(_cause(error), TypeError | ValueError):  # they were not even sent
         return True
     return is_usable_after(error) and (_sqlstate(error) or "").startswith(BAD_DATA)
 
@@ -174,11 +202,17 @@ def is_usable_after(error: BaseException) -> bool:
 
     Judged by the SQLSTATE as well: SQLAlchemy 2.0 does not recognise all of asyncpg's words for a closed connection.
     """
-    if not isinstance(error, DBAPIError) or error.connection_invalidated:
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
         return False
     state = _sqlstate(error)
     return state is not None and not state.startswith(CONNECTION_LOST)
 
 
 def _sqlstate(error: BaseException) -> str | None:
-    return getattr(getattr(error, "orig", None), "sqlstate", None)
+    state = getattr(_cause(error), "sqlstate", None)
+    return state if isinstance(state, str) else None
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The driver's error, which SQLAlchemy wraps."""
+    return (error.orig or error) if isinstance(error, StatementError) else error

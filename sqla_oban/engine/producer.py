@@ -170,7 +170,7 @@ class Producer(Service):
             self._rewound, self._cursor = time.monotonic(), START
         asked = {"of_queue": self.queue, "demand": demand, "holder": self._holder, **self._cursor._asdict()}
         try:
-            rows = await self._link.execute(CLAIM, asked)
+            rows = await self._link.fetch(CLAIM, asked)
         except BaseException:
             self._audited = -math.inf  # the claim may have taken effect, and nobody runs what it took
             raise
@@ -191,9 +191,9 @@ class Producer(Service):
 
     def _set_running(self, claimed: list[Claimed]) -> None:
         for row in claimed:
-            if row.state is JobState.DISCARDED:
+            if row.state == JobState.DISCARDED:
                 log.warning("discarded job %d of queue %r: it had no attempt left", row.id, self.queue)
-        self.running.start(row for row in claimed if row.state is not JobState.DISCARDED)
+        self.running.start(row for row in claimed if row.state != JobState.DISCARDED)
 
     def _make_turn(self) -> None:
         self._bell.set()

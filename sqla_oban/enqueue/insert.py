@@ -1,13 +1,13 @@
 """`insert_all`: enqueue many jobs at once."""
 
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from functools import lru_cache, partial
+from functools import partial
 from itertools import groupby, islice
 from typing import Any, TypeVar, overload
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
-from sqlalchemy.orm import Session, class_mapper, scoped_session
+from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.orm.attributes import instance_state
 
 from sqla_oban.enqueue.foreign import insert_foreign
@@ -65,7 +65,7 @@ def _insert_all(target: Any, jobs: Iterable[J]) -> list[J]:
     inserted: list[J] = []
     for batch in _batches(jobs):
         _check(batch)
-        for insert, some in groupby(batch, lambda job: _way(type(job))):
+        for insert, some in groupby(batch, _way):
             insert(target, list(some))
         inserted += batch
     return inserted
@@ -87,6 +87,5 @@ def _check(jobs: list[Any]) -> None:
         raise InvalidJob("insert_all() was given the same job twice; make two of them")
 
 
-@lru_cache(maxsize=256)
-def _way(kind: type[Any]) -> Callable[[Any, list[Any]], None]:
-    return insert_rows if is_plain(class_mapper(kind)) else insert_foreign
+def _way(job: Any) -> Callable[[Any, list[Any]], None]:
+    return insert_rows if is_plain(instance_state(job).mapper) else insert_foreign

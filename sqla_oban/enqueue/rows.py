@@ -46,6 +46,7 @@ class Shape(NamedTuple):
     containers: tuple[tuple[str, Callable[[], Any]], ...]
 
 
+@lru_cache(maxsize=256)
 def is_plain(mapper: Mapper[Any]) -> bool:
     """Whether jobs of a mapped class are rows of our table and nothing more."""
     return mapper.local_table is JOBS and len(mapper.columns) == len(JOBS.c) and not mapper.polymorphic_on

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -78,13 +79,15 @@ def ack(*, skip_locked: bool = True) -> Executable:
     part of a worker's own transaction, which has nobody else to hold up.
     """
     done = _outcomes()
+    state = func.coalesce(done.c.state, constant(JobState.COMPLETED))
     stopped = is_cancel_requested()
     held = (
         select(
             done.c.id,
-            case((stopped, constant("cancelled")), else_=done.c.state).label("state"),
+            case((stopped, constant("cancelled")), else_=state).label("state"),
             case((stopped, null()), else_=done.c.delay).label("delay"),
-            *(done.c.error, done.c.refund, done.c.meta),
+            func.coalesce(done.c.refund, literal_column("0")).label("refund"),
+            *(done.c.error, done.c.meta),
         )
         .select_from(JOBS)
         .where(_is_this_execution(done))
@@ -143,18 +146,23 @@ def _is_this_execution(done: TableValuedAlias) -> ColumnElement[bool]:
 def parameters(acks: Sequence[Ack]) -> dict[str, list[Any]]:
     """`acks` as the arrays of `ACK`.
 
-    Sorted by id, so that two statements that lock the same rows do so in the same order and cannot deadlock.
+    Sorted by id, so that two statements that lock the same rows do so in the same order and cannot deadlock. What none
+    of them says is left out, since most jobs just complete, and unnest() fills shorter arrays up with NULL.
     """
-    ordered = sorted(acks, key=lambda one: one.id)
+    ordered = sorted(acks, key=attrgetter("id"))
     return {
         "ids": [one.id for one in ordered],
         "attempted_ats": [one.attempted_at for one in ordered],
-        "states": [one.state.value for one in ordered],
-        "delays": [one.delay for one in ordered],
-        "errors": [one.error for one in ordered],
-        "refunds": [int(one.refund) for one in ordered],
-        "metas": [one.meta for one in ordered],
+        "states": _unless_all(JobState.COMPLETED, [one.state.value for one in ordered]),
+        "delays": _unless_all(None, [one.delay for one in ordered]),
+        "errors": _unless_all(None, [one.error for one in ordered]),
+        "refunds": _unless_all(0, [int(one.refund) for one in ordered]),
+        "metas": _unless_all(None, [one.meta for one in ordered]),
     }
+
+
+def _unless_all(usual: object, values: list[Any]) -> list[Any]:
+    return [] if values.count(usual) == len(values) else values
 
 
 ACK, STILL_EXECUTING, SETTLE = ack(), still_executing(), ack(skip_locked=False)

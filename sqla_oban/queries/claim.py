@@ -31,7 +31,7 @@ class Claimed(NamedTuple):
     """
 
     id: int
-    state: JobState
+    state: str
     worker: str
     attempt: int
     max_attempts: int
@@ -111,7 +111,7 @@ def _columns() -> list[Any]:
         "attempted_at": type_coerce(JOBS.c.attempted_at, DateTime),
         **{
             name: cast(JOBS.c[name], Text).label(name)
-            for name in ("scheduled_at", "inserted_at", "args", "meta", "errors")
+            for name in ("state", "scheduled_at", "inserted_at", "args", "meta", "errors")
         },
     }
     return [read.get(name, JOBS.c[name]) for name in Claimed._fields]

@@ -92,8 +92,8 @@ class Turns:
 
     async def _perform(self, turn: Turn) -> None:
         claimed = turn.claimed
-        if claimed.state is JobState.DISCARDED:  # by the claim: it had no attempt left
-            self._ran[claimed.id] = claimed.state
+        if claimed.state == JobState.DISCARDED:  # by the claim: it had no attempt left
+            self._ran[claimed.id] = JobState.DISCARDED
             return
         seen = await witness(claimed, turn.queue, self._ground.provider)
         try:

@@ -158,5 +158,13 @@ def test_outcomes_are_sorted_by_id_so_that_two_writers_cannot_deadlock() -> None
         "delays": [5, None, None],
         "errors": [None, "x", None],
         "refunds": [1, 0, 0],
-        "metas": [None, None, None],
+        "metas": [],
     }
+
+
+async def test_what_no_outcome_says_is_not_sent_and_means_completed(table: Table) -> None:
+    at = [await claimed(table) for _ in range(2)]
+    acks = [Ack(*one, JobState.COMPLETED) for one in at]
+    assert {name for name, values in parameters(acks).items() if values} == {"ids", "attempted_ats"}
+    assert await write(table, *acks) == [ack.id for ack in acks]
+    assert set((await table.states()).values()) == {JobState.COMPLETED}
