@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqla_oban import SqlaOban
 from sqla_oban.migrations import migrate
 from sqla_oban.testing import TemporaryPostgres
+from tests.queries.table import Table
 from tests.support import Recorder, fast_settings
 
 
@@ -69,6 +70,13 @@ async def engine(database_url: URL, driver: str) -> AsyncIterator[AsyncEngine]:
 def sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
     """An application's sessions."""
     return async_sessionmaker(engine, expire_on_commit=False)
+
+
+@pytest.fixture
+async def table(engine: AsyncEngine) -> AsyncIterator[Table]:
+    """The tables, as somebody sees them who writes SQL."""
+    async with engine.connect() as connection:
+        yield Table(await connection.execution_options(isolation_level="AUTOCOMMIT"))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """`TRANSITIONS` against the statements themselves, run over rows in every state."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -82,12 +82,6 @@ VERBS: dict[str, Callable[[Table], Awaitable[object]]] = {
     "cancel": cancelling,
     **{verb: acknowledging(state) for verb, state in ACKS.items()},
 }
-
-
-@pytest.fixture
-async def table(engine: AsyncEngine) -> AsyncIterator[Table]:
-    async with engine.connect() as connection:
-        yield Table(await connection.execution_options(isolation_level="AUTOCOMMIT"))
 
 
 async def populate(table: Table, metas: Sequence[str]) -> dict[int, JobState]:

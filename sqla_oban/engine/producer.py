@@ -12,19 +12,17 @@ from sqla_oban import telemetry
 from sqla_oban.engine.acker import Acker
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.executor import Executor
+from sqla_oban.engine.front import Front
 from sqla_oban.engine.running import Running
 from sqla_oban.engine.service import Service
 from sqla_oban.engine.sleep import Sleep
-from sqla_oban.queries.claim import CLAIM, Claimed, Cursor
+from sqla_oban.queries.claim import CLAIM, Claimed, behind
 from sqla_oban.queries.release import release
 from sqla_oban.states import JobState
 from sqla_oban.telemetry.events import JobsClaimed, JobsReleased, QueuePaused, QueueResumed, QueueScaled
 
 log = logging.getLogger(__name__)
 
-START = Cursor()
-REWIND = 1.0
-"""Seconds after which a queue that is being drained is looked at from its start again."""
 COOLDOWN = 0.005
 """Seconds a queue must be full before the producer asks not to be rung."""
 ACKS_FULL = 0.1
@@ -47,8 +45,7 @@ class Producer(Service):
 
     * `running` and the acker's pending outcomes are all that this producer holds. After a claim whose answer was
       lost that may be untrue, and before the next claim whatever else is executing in its name is handed back.
-    * The cursor is only a shortcut. Jobs that arrive before it are found when the notifier or the stager says so,
-      when a claim comes back short, and once a second in any case.
+    * The front is only a shortcut: jobs that arrive before it are found as `engine.front` says.
     """
 
     def __init__(
@@ -76,8 +73,7 @@ class Producer(Service):
         self._sleep = sleep
         self._holder = [node, str(uuid)]
         self._release = release(schema)
-        self._cursor = START
-        self._rewound = -math.inf
+        self._front = Front()
         self._audited = time.monotonic()
         self._full_since: float | None = None
         self._claiming = asyncio.Lock()
@@ -90,7 +86,7 @@ class Producer(Service):
 
     def look(self) -> None:
         """There may be new work, anywhere in the queue. Safe from any thread."""
-        self._rewound = -math.inf
+        self._front.rewind_soon()
         self.wake()
 
     async def tick(self) -> float | None:
@@ -166,26 +162,25 @@ class Producer(Service):
         return 0 if self.paused or self._fenced else min(self.limit - len(self.running), self._acker.room)
 
     async def _claim(self, demand: int) -> list[Claimed]:
-        if time.monotonic() - self._rewound > REWIND:
-            self._rewound, self._cursor = time.monotonic(), START
-        asked = {"of_queue": self.queue, "demand": demand, "holder": self._holder, **self._cursor._asdict()}
+        keys = self._front.keys(time.monotonic())
+        asked = {"of_queue": self.queue, "demand": demand, "holder": self._holder, **behind(*keys)}
         try:
             rows = await self._link.fetch(CLAIM, asked)
         except BaseException:
             self._audited = -math.inf  # the claim may have taken effect, and nobody runs what it took
             raise
         # Text compares as the moments do within Python's calendar; a foreign row from beyond it may come out of
-        # order, and the cursor may then pass over jobs until it is rewound.
+        # order, and the front may then pass over jobs until it is rewound.
         claimed = sorted((Claimed._make(row) for row in rows), key=in_order)
+        self._front.advance(claimed, time.monotonic())
         if claimed:
-            self._cursor = Cursor.behind(claimed)
             telemetry.emit(JobsClaimed(node=self.node, queue=self.queue, count=len(claimed)))
         return claimed
 
     async def _is_more_expected(self) -> bool:
-        """After a short claim: whether there may be more, before the cursor or in commits under way."""
-        if self._cursor != START:
-            self._rewound, self._cursor = time.monotonic(), START
+        """After a short claim: whether there may be more, before the front or in commits under way."""
+        if not self._front.at_start:
+            self._front.rewind()
             return True
         return await self._sleep.fall()
 

@@ -16,10 +16,8 @@ from sqlalchemy import (
     TableValuedAlias,
     Text,
     and_,
-    bindparam,
     case,
     cast,
-    column,
     func,
     literal_column,
     null,
@@ -27,7 +25,7 @@ from sqlalchemy import (
     type_coerce,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 
 from sqla_oban.models.job import JOB_STATE
 from sqla_oban.queries.expressions import (
@@ -37,6 +35,7 @@ from sqla_oban.queries.expressions import (
     is_cancel_requested,
     is_executing,
     now,
+    parallel,
     seconds,
     with_error,
 )
@@ -121,18 +120,18 @@ def still_executing() -> Executable:
 
 
 def _outcomes() -> TableValuedAlias:
-    columns: dict[str, tuple[Any, str]] = {
-        "id": (BigInteger, "ids"),
-        "attempted_at": (DateTime, "attempted_ats"),
-        "state": (Text, "states"),
-        "delay": (Float(53), "delays"),
-        "error": (Text, "errors"),
-        "refund": (SmallInteger, "refunds"),
-        "meta": (Text, "metas"),
-    }
-    arrays = [bindparam(array, type_=ARRAY(kind)) for kind, array in columns.values()]
-    typed = [column(name, kind) for name, (kind, _) in columns.items()]
-    return func.unnest(*arrays).table_valued(*typed).render_derived(name="done")
+    return parallel(
+        "done",
+        {
+            "id": (BigInteger, "ids"),
+            "attempted_at": (DateTime, "attempted_ats"),
+            "state": (Text, "states"),
+            "delay": (Float(53), "delays"),
+            "error": (Text, "errors"),
+            "refund": (SmallInteger, "refunds"),
+            "meta": (Text, "metas"),
+        },
+    )
 
 
 def _is_this_execution(done: TableValuedAlias) -> ColumnElement[bool]:

@@ -1,6 +1,7 @@
 """The expressions that several statements share."""
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import (
     CTE,
@@ -12,16 +13,20 @@ from sqlalchemy import (
     Numeric,
     ScalarSelect,
     Table,
+    TableValuedAlias,
     Text,
+    bindparam,
     case,
     cast,
+    column,
     extract,
     func,
     literal_column,
     select,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.sql.elements import quoted_name
+from sqlalchemy.types import TypeEngine
 
 from sqla_oban.identifiers import quoted
 from sqla_oban.models import Cron, Job, Peer, Producer, Queue
@@ -34,6 +39,7 @@ PRODUCERS: Table = Producer.__table__  # type: ignore[assignment]
 QUEUES: Table = Queue.__table__  # type: ignore[assignment]
 CRONS: Table = Cron.__table__  # type: ignore[assignment]
 
+SQLType: TypeAlias = TypeEngine[Any] | type[TypeEngine[Any]]
 
 CANCEL_REQUESTED: Final = "cancel_requested"
 """The key in a job's meta that says which execution of it is to be stopped."""
@@ -140,3 +146,15 @@ def rings(changed: CTE, schema: str | None) -> ScalarSelect[int]:
 def home_function(schema: str | None, name: str, *arguments: ColumnElement[Any]) -> Function[Any]:
     """A call of one of our functions; in `schema`, or where the search path finds it."""
     return Function(quoted_name(f"{quoted(schema)}.{name}" if schema else name, quote=False), *arguments)
+
+
+def parallel(
+    alias: str, columns: Mapping[str, tuple[TypeEngine[Any] | type[TypeEngine[Any]], str]]
+) -> TableValuedAlias:
+    """A table of arrays that are given side by side: its columns by name, each with its type and its parameter.
+
+    Shorter arrays are filled up with NULL.
+    """
+    arrays = [bindparam(parameter, type_=ARRAY(kind)) for kind, parameter in columns.values()]
+    typed = [column(name, kind) for name, (kind, _) in columns.items()]
+    return func.unnest(*arrays).table_valued(*typed).render_derived(name=alias)

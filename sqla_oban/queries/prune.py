@@ -8,11 +8,11 @@ from sqlalchemy import (
     DateTime,
     Executable,
     Float,
+    TableValuedAlias,
     Text,
     and_,
     bindparam,
     cast,
-    column,
     delete,
     func,
     not_,
@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from sqla_oban.queries.expressions import JOBS, in_states, seconds, statement_time
+from sqla_oban.queries.expressions import JOBS, in_states, parallel, seconds, statement_time
 from sqla_oban.states import JobState
 
 
@@ -105,9 +105,8 @@ def prune(state: JobState) -> Executable:
     return delete(JOBS).where(JOBS.c.id == old.c.id).returning(JOBS.c.id)
 
 
-def _ages(names: str, ages: str, alias: str) -> Any:
-    arrays = bindparam(names, type_=ARRAY(Text)), bindparam(ages, type_=ARRAY(Float(53)))
-    return func.unnest(*arrays).table_valued(column("name", Text), column("age", Float(53))).render_derived(name=alias)
+def _ages(names: str, ages: str, alias: str) -> TableValuedAlias:
+    return parallel(alias, {"name": (Text, names), "age": (Float(53), ages)})
 
 
 def _key(name: str) -> ColumnElement[Any]:

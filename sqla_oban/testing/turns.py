@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, class_mapper
 from sqla_oban.errors import EndlessJobs
 from sqla_oban.models import Job
 from sqla_oban.queries.ack import ACK, Ack, parameters
-from sqla_oban.queries.claim import CLAIM, Claimed, Cursor
+from sqla_oban.queries.claim import CLAIM, Claimed, Key, behind
 from sqla_oban.queries.expressions import JOBS
 from sqla_oban.queries.hasten import hasten
 from sqla_oban.states import JobState
@@ -84,8 +84,8 @@ class Turns:
                 f"{MOST:,} jobs ran and there is yet another, {next_one.id}: jobs that enqueue jobs never end; "
                 "give drain() a limit"
             )
-        before = Cursor(next_one.priority, next_one.scheduled_at, next_one.id - 1)
-        asked = {"of_queue": next_one.queue, "demand": 1, "holder": HOLDER, **before._asdict()}
+        before = Key(next_one.priority, next_one.scheduled_at, next_one.id - 1)
+        asked = {"of_queue": next_one.queue, "demand": 1, "holder": HOLDER, **behind(before)}
         claimed = Claimed._make(session.execute(CLAIM, asked).one())
         _refresh(session, claimed.id)
         return Turn(next_one.queue, claimed)

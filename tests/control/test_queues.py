@@ -99,16 +99,16 @@ async def test_pausing_waits_for_a_claim_that_is_under_way(
     engine: AsyncEngine, start: Any, monkeypatch: pytest.MonkeyPatch, events: Recorder
 ) -> None:
     claiming, answer = asyncio.Event(), asyncio.Event()
-    execute_statement = Link.execute
+    fetch = Link.fetch
 
-    async def hold(link: Link, statement: Any, parameters: Any = None) -> Any:
-        rows = await execute_statement(link, statement, parameters)
+    async def hold(link: Link, statement: Any, parameters: Any) -> Any:
+        rows = await fetch(link, statement, parameters)
         if statement is CLAIM and rows:
             claiming.set()
             await answer.wait()
         return rows
 
-    monkeypatch.setattr(Link, "execute", hold)
+    monkeypatch.setattr(Link, "fetch", hold)
     oban = await start(queues={"mail": 2})
     (id_,) = await enqueue(engine, noop.with_options(queue="mail").new())
     await claiming.wait()

@@ -8,11 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqla_oban import Job, JobState
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.loading import EARLIEST, LATEST, load, moment
-from sqla_oban.queries.claim import CLAIM, Claimed, Cursor
+from sqla_oban.queries.claim import CLAIM, START, Claimed, behind
 from tests.support import PATIENCE, both_drivers, enqueue
 
 HOLDER = ["node", "producer"]
-ASKED = {"of_queue": "default", "demand": 1, "holder": HOLDER, **Cursor()._asdict()}
+ASKED = {"of_queue": "default", "demand": 1, "holder": HOLDER, **behind(START)}
 
 
 async def claimed(engine: AsyncEngine) -> Claimed:
@@ -82,7 +82,7 @@ async def test_moments_are_read_right_whatever_the_date_style_of_the_database(ge
     await enqueue(german, Job(worker="w", scheduled_at=noon, state=JobState.AVAILABLE))
     link = Link(german, purpose="test", schema=None, timeout=PATIENCE)
     try:
-        (row,) = await link.execute(CLAIM, ASKED)
+        (row,) = await link.fetch(CLAIM, ASKED)
     finally:
         await link.close()
     assert load(Claimed._make(row), queue="default", holder=HOLDER).scheduled_at == noon

@@ -264,17 +264,21 @@ async def test_a_queue_claims_nothing_before_its_producer_is_registered(
     engine: AsyncEngine, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[tuple[str, list[str]]] = []
-    execute_statement = Link.execute
+    execute_statement, fetch = Link.execute, Link.fetch
 
-    async def note(link: Link, statement: Any, parameters: Any = None) -> Any:
+    async def note_claims(link: Link, statement: Any, parameters: Any) -> Any:
         if statement is CLAIM:
             steps.append(("claim", [parameters["of_queue"]]))
+        return await fetch(link, statement, parameters)
+
+    async def note_beats(link: Link, statement: Any, parameters: Any = None) -> Any:
         rows = await execute_statement(link, statement, parameters)
         if statement is BEAT:
             steps.append(("beat", parameters["queues"]))
         return rows
 
-    monkeypatch.setattr(Link, "execute", note)
+    monkeypatch.setattr(Link, "fetch", note_claims)
+    monkeypatch.setattr(Link, "execute", note_beats)
     await enqueue(engine, *(noop.with_options(queue=queue).new() for queue in ("mail", "new")))
     oban = await start(queues={"mail": 2})
     await oban.queues.start("new")

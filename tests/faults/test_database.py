@@ -14,7 +14,7 @@ from sqla_oban import JobState, current_job, job
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.producer import Producer
 from sqla_oban.migrations import migrate
-from sqla_oban.queries.claim import CLAIM
+from sqla_oban.queries.claim import CLAIM, Claimed
 from sqla_oban.settings import HeartbeatSettings, NotifierSettings, StagerSettings
 from sqla_oban.telemetry.events import (
     AckReplaced,
@@ -177,18 +177,18 @@ async def test_each_connection_is_replaced_when_it_breaks(
 async def test_a_claim_whose_answer_was_lost_is_handed_back_and_runs_once(
     engine: AsyncEngine, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    execute = Link.execute
+    fetch = Link.fetch
     lost: list[int] = []
 
-    async def lose_one_answer(link: Link, statement: Any, parameters: Any = None) -> Any:
-        rows = await execute(link, statement, parameters)
+    async def lose_one_answer(link: Link, statement: Any, parameters: Any) -> Any:
+        rows = await fetch(link, statement, parameters)
         if statement is CLAIM and rows and not lost:
-            lost.extend(row.id for row in rows)
+            lost.extend(Claimed._make(row).id for row in rows)
             await link.drop()
             raise ConnectionError("the answer was lost")
         return rows
 
-    monkeypatch.setattr(Link, "execute", lose_one_answer)
+    monkeypatch.setattr(Link, "fetch", lose_one_answer)
     await start(queues={"default": 5})
     ids = await enqueue(engine, *(count.new() for _ in range(3)))
     await eventually(lambda: all_completed(engine), "the jobs to run")
@@ -202,17 +202,17 @@ async def test_a_claim_whose_answer_was_lost_is_handed_back_and_runs_once(
 async def test_jobs_claimed_while_the_node_came_to_count_as_dead_do_not_start(
     engine: AsyncEngine, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    execute = Link.execute
+    fetch = Link.fetch
     producers: list[Producer] = []
 
-    async def pause_meanwhile(link: Link, statement: Any, parameters: Any = None) -> Any:
-        rows = await execute(link, statement, parameters)
+    async def pause_meanwhile(link: Link, statement: Any, parameters: Any) -> Any:
+        rows = await fetch(link, statement, parameters)
         if statement is CLAIM and rows and not producers:
             producers.extend(one for one in gc.get_objects() if isinstance(one, Producer) and one.queue == "paused")
             producers[0].fence()
         return rows
 
-    monkeypatch.setattr(Link, "execute", pause_meanwhile)
+    monkeypatch.setattr(Link, "fetch", pause_meanwhile)
     await start(queues={"paused": 5})
     (id_,) = await enqueue(engine, count.with_options(queue="paused").new())
     await eventually(lambda: len(producers) == 1, "the claim")

@@ -134,15 +134,15 @@ async def test_w04_a_lost_acknowledgement_runs_the_job_again(
     engine: AsyncEngine, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is written again by the acker's own timer: nothing else happens on an idle queue."""
-    execute, lost = Link.execute, list[int]()
+    fetch, lost = Link.fetch, list[int]()
 
-    async def lose_some(link: Link, statement: Any, parameters: Any = None) -> Any:
+    async def lose_some(link: Link, statement: Any, parameters: Any) -> Any:
         if statement is ACK and len(lost) < 3:
             lost.extend(parameters["ids"])
             raise ConnectionError("the server closed the connection")
-        return await execute(link, statement, parameters)
+        return await fetch(link, statement, parameters)
 
-    monkeypatch.setattr(Link, "execute", lose_some)
+    monkeypatch.setattr(Link, "fetch", lose_some)
     await start(queues={"default": 5}, stager=BY_WAKE_UP_ONLY)
     (job_id,) = await enqueue(engine, count.new())
     await eventually(lambda: all_are(engine, JobState.COMPLETED), "the outcome to be written")

@@ -1,5 +1,6 @@
 """Rows as any client of the database may write and read them: past the models and their checks."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -7,7 +8,7 @@ from sqlalchemy import Executable, Row, text
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sqla_oban.queries.claim import CLAIM, Claimed, Cursor
+from sqla_oban.queries.claim import CLAIM, START, Claimed, Key, behind
 from sqla_oban.queries.producers import producer_id
 
 PAST = "timezone('UTC', clock_timestamp()) - interval '1 hour'"
@@ -66,9 +67,9 @@ class Table:
         result = await self.connection.execute(statement, parameters)
         return list(result.all()) if result.returns_rows else []
 
-    async def claim(self, demand: int = 10, queue: str = "default", cursor: Cursor | None = None) -> list[Claimed]:
+    async def claim(self, demand: int = 10, queue: str = "default", after: Sequence[Key] = (START,)) -> list[Claimed]:
         """What a producer gets, by id."""
-        asked = {"of_queue": queue, "demand": demand, "holder": ["node", "me"], **(cursor or Cursor())._asdict()}
+        asked = {"of_queue": queue, "demand": demand, "holder": ["node", "me"], **behind(*after)}
         return sorted(Claimed._make(row) for row in await self.run(CLAIM, **asked))
 
     async def plan(self, statement: Executable, **literals: str) -> str:

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import JobState
-from sqla_oban.queries.claim import CLAIM, Cursor
+from sqla_oban.queries.claim import CLAIM, START, Key, behind
 from tests.queries.table import FUTURE, PAST, Table, ago
 
 
@@ -56,22 +56,47 @@ async def test_jobs_that_another_is_taking_are_passed_over(table: Table, engine:
     assert [one.id for one in await table.claim()] == [first]
 
 
-async def test_a_cursor_skips_what_comes_before_it(table: Table) -> None:
+async def test_a_key_skips_what_comes_before_it(table: Table) -> None:
     ids = [await table.add(scheduled_at="'2020-01-01'", priority=priority) for priority in ("0", "0", "1")]
-    taken = await table.claim(demand=1)
-    behind = Cursor.behind(taken)
+    (taken,) = await table.claim(demand=1)
     back = await table.add(scheduled_at="'2019-01-01'")
-    assert [one.id for one in await table.claim(cursor=behind)] == ids[1:]
+    assert [one.id for one in await table.claim(after=[Key.of(taken)])] == ids[1:]
     assert [one.id for one in await table.claim()] == [back]
+
+
+async def test_each_priority_is_looked_at_behind_its_own_key_and_what_lies_between_from_its_start(
+    table: Table,
+) -> None:
+    keys = []
+    for priority in ("1", "5"):
+        await table.add(priority=priority)
+        (taken,) = await table.claim()
+        keys.append(Key.of(taken))
+    ids = [await table.add(priority=priority, scheduled_at=FUTURE) for priority in ("0", "1", "3", "5", "9", "32767")]
+    passed = [await table.add(priority=priority, scheduled_at=PAST) for priority in ("1", "5")]
+    order = []
+    while claimed := await table.claim(demand=1, after=[START, *keys]):
+        order.append(claimed[0].id)
+    assert order == ids
+    assert {one.id for one in await table.claim()} == set(passed)
+
+
+async def test_no_more_is_locked_than_is_taken_however_many_parts_there_are(table: Table, engine: AsyncEngine) -> None:
+    ids = [await table.add(priority=priority) for priority in ("0", "0", "5", "5")]
+    keys = [START, Key(3, "-infinity", 0)]
+    asked: dict[str, Any] = {"of_queue": "default", "demand": 1, "holder": ["n", "p"], **behind(*keys)}
+    async with engine.begin() as other:
+        assert [row.id for row in await other.execute(CLAIM, asked)] == ids[:1]
+        assert [one.id for one in await table.claim()] == ids[1:]
 
 
 @pytest.mark.parametrize(
     "moment", ["'-infinity'", "'infinity'", "'20000-01-01'", "'0044-03-15 BC'", "'2026-11-23 19:00:00.000001'"]
 )
-async def test_a_cursor_can_stand_behind_a_job_of_any_moment(moment: str, table: Table) -> None:
+async def test_a_key_can_stand_behind_a_job_of_any_moment(moment: str, table: Table) -> None:
     ids = [await table.add(scheduled_at=moment) for _ in range(2)]
     first = await table.claim(demand=1)
-    assert [one.id for one in await table.claim(cursor=Cursor.behind(first))] == [ids[1]]
+    assert [one.id for one in await table.claim(after=[Key.of(one) for one in first])] == [ids[1]]
 
 
 async def test_a_job_without_an_attempt_left_is_discarded_instead(table: Table) -> None:
@@ -96,7 +121,7 @@ async def test_each_claim_of_a_job_has_its_own_moment(table: Table) -> None:
 async def test_two_claims_in_one_transaction_have_moments_of_their_own(engine: AsyncEngine, table: Table) -> None:
     await table.add()
     await table.add()
-    asked: dict[str, Any] = {"of_queue": "default", "demand": 1, "holder": ["n", "p"], **Cursor()._asdict()}
+    asked: dict[str, Any] = {"of_queue": "default", "demand": 1, "holder": ["n", "p"], **behind(START)}
     async with engine.begin() as connection:
         rows = [(await connection.execute(CLAIM, asked)).one() for _ in range(2)]
     assert rows[0].attempted_at != rows[1].attempted_at
@@ -135,7 +160,12 @@ async def test_the_claim_reads_its_index_from_front_to_back(table: Table) -> Non
         "RETURNING id) SELECT count(*) FROM made"
     )
     await table.connection.execute(text("ANALYZE oban_jobs"))
-    start = {"after_priority": "-1", "after_scheduled_at": "'-infinity'", "after_id": "0"}
-    plan = await table.plan(CLAIM, of_queue="'q1'", demand="10", holder="ARRAY['n', 'p']", **start)
+    keys = behind(START, Key(3, "2026-01-01 00:00:00", 7), Key(5, "-infinity", 0))
+    parts = {name: f"ARRAY{values}" for name, values in keys.items()}
+    plan = await table.plan(CLAIM, of_queue="'q1'", demand="10", holder="ARRAY['n', 'p']", **parts)
     assert "Index Scan using oban_jobs_claim_index" in plan
+    assert "Nested Loop" in plan.partition("CTE picked")[2].partition("Function Scan on part")[0]
     assert "Sort" not in plan
+    condition = plan.partition("oban_jobs_claim_index")[2].partition("Index Cond:")[2].splitlines()[0]
+    assert "ROW(" in condition
+    assert "priority < part.below" in condition

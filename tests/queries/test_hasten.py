@@ -3,7 +3,7 @@ from sqlalchemy import literal_column, text, true
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import JobState
-from sqla_oban.queries.claim import Cursor
+from sqla_oban.queries.claim import Key
 from sqla_oban.queries.expressions import JOBS, statement_time
 from sqla_oban.queries.hasten import EVER, hasten, is_due
 from tests.queries.table import FUTURE, PAST, Table
@@ -53,8 +53,8 @@ async def test_a_claim_from_before_its_key_takes_that_job(at: str, table: Table)
     wanted = await table.add(priority="1", queue="'a'", scheduled_at=at)
     await table.add(priority="1", queue="'a'", scheduled_at=at)
     (row,) = await table.run(hasten((JOBS.c.id == wanted) & is_due(EVER)))
-    before = Cursor(row.priority, row.scheduled_at, row.id - 1)
-    assert [one.id for one in await table.claim(1, "a", before)] == [wanted]
+    before = Key(row.priority, row.scheduled_at, row.id - 1)
+    assert [one.id for one in await table.claim(1, "a", [before])] == [wanted]
 
 
 async def test_a_job_that_another_has_locked_is_passed_over(table: Table, engine: AsyncEngine) -> None:
