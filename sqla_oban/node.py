@@ -98,14 +98,26 @@ class Node:
         }
         self._threads = ThreadDispatcher()
         self._notifier = self._make_notifier()
-        self._acker = Acker(self._links["ack"], node=settings.node, settings=settings.acker)
+        self._acker = Acker(
+            self._links["ack"],
+            node=settings.node,
+            settings=settings.acker,
+            on_put_off=lambda seconds: self._stager.expect(seconds),  # noqa: PLW0108 (it is made below)
+        )
         self._producers = self._make_producers()
+        self._stager = self._make_stager()
         self._heartbeat = self._make_heartbeat()
         self.queues = self._make_queues()
         self._leader = self._make_leader() if settings.leadership else None
         self._guards = self._make_guards(self._leader) if self._leader is not None else []
         self._upkeep = self._make_upkeep()
-        self._switchboard = Switchboard(self._notifier, self._producers, self.queues, on_crons=self._wake_upkeep)
+        self._switchboard = Switchboard(
+            self._notifier,
+            self._producers,
+            self.queues,
+            on_due_soon=self._stager.wake,
+            on_crons=self._wake_upkeep,
+        )
 
     @property
     def is_leader(self) -> bool:
@@ -222,7 +234,7 @@ class Node:
             self._links["claim"],
             executor,
             self._acker,
-            Sleep(self._notifier, self._pulse, queue),
+            Sleep(self._notifier, self._pulse, queue, on_look=self._stager.wake),
             uuid=uuid,
             node=node,
             queue=queue,
@@ -251,20 +263,22 @@ class Node:
             on_gained=self._wake_upkeep,
         )
 
-    def _make_upkeep(self) -> list[Service]:
-        settings, ack = self._settings, self._links["ack"]
-        stager = Stager(
-            ack,
+    def _make_stager(self) -> Stager:
+        return Stager(
+            self._links["ack"],
             self._notifier,
             self._producers,
-            node=settings.node,
-            schema=settings.schema,
-            settings=settings.stager,
+            node=self._settings.node,
+            schema=self._settings.schema,
+            settings=self._settings.stager,
         )
+
+    def _make_upkeep(self) -> list[Service]:
+        settings = self._settings
         if self._leader is None:
-            return [stager]
-        pruner = Pruner(ack, self._leader, node=settings.node, settings=settings.pruner)
-        return [stager, pruner, *self._make_reindexer(self._leader)]
+            return [self._stager]
+        pruner = Pruner(self._links["ack"], self._leader, node=settings.node, settings=settings.pruner)
+        return [self._stager, pruner, *self._make_reindexer(self._leader)]
 
     def _make_reindexer(self, leader: Leader) -> list[Service]:
         settings = self._settings.reindexer

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from sqla_oban import telemetry
 from sqla_oban.engine.database import Link, concerns_a_row, is_bad_data
@@ -29,12 +30,18 @@ class Acker(Service):
     An outcome is in `_pending` or in `_refused` until a statement that carries it has succeeded. While the database
     refuses, all are kept and tried again; past `backlog` the producers claim no more. If the answer to a statement got
     lost, it is sent again: rows that it had written already no longer match and stay as they are.
+
+    Args:
+        on_put_off: called, once that is written, with the least number of seconds after which a job is to run again.
     """
 
-    def __init__(self, link: Link, *, node: str, settings: AckerSettings) -> None:
+    def __init__(
+        self, link: Link, *, node: str, settings: AckerSettings, on_put_off: Callable[[float], None] = lambda _: None
+    ) -> None:
         super().__init__(node=node, interval=None)
         self._link = link
         self._settings = settings
+        self._on_put_off = on_put_off
         self._pending: list[Ack] = []
         self._refused: list[Ack] = []
         self._retry_at = 0.0
@@ -134,4 +141,6 @@ class Acker(Service):
         if late:
             log.info("%d outcomes came late and changed nothing: the jobs were no longer ours", len(late))
         telemetry.emit(AcksWritten(node=self.node, written=len(written), late=late))
+        if arrays["delays"]:
+            self._on_put_off(min(delay for delay in arrays["delays"] if delay is not None))
         return [ack for ack in batch if ack.id in locked]

@@ -19,7 +19,7 @@ from sqla_oban.settings import QueueConfig
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 15.0
+INTERVAL = 30.0
 """Seconds between two looks at the table that nobody asked for: a signal may be lost without a trace."""
 DEAF_INTERVAL = 1.0
 """The same while notifications do not arrive."""

@@ -1,6 +1,7 @@
 """How a producer goes to sleep without missing its wake-up; the protocol is told in `queries.wake`."""
 
 import time
+from collections.abc import Callable
 
 from sqla_oban.engine.notifier import Notifier
 from sqla_oban.engine.pulse import Pulse
@@ -15,12 +16,17 @@ class Sleep:
     """The sleep of one producer.
 
     While notifications do not arrive there is no key to hold, and the stager's poll wakes the producer.
+
+    Args:
+        on_look: called whenever the producer looks once more because of writers that may not have rung; they may have
+            scheduled jobs as well, of which nobody else would know.
     """
 
-    def __init__(self, notifier: Notifier, pulse: Pulse, queue: str) -> None:
+    def __init__(self, notifier: Notifier, pulse: Pulse, queue: str, *, on_look: Callable[[], None]) -> None:
         self._notifier = notifier
         self._pulse = pulse
         self._queue = queue
+        self._on_look = on_look
         self._generation: int | None = None
         self._writers: list[str] = []
         self._since = 0.0
@@ -42,8 +48,10 @@ class Sleep:
         if not self.holds_key:
             self._since = time.monotonic()
             self._generation, self._writers = await self._pulse.run(self._notifier.rest(self._queue))
-            return True
-        return await self._writers_ended() if self._writers else False
+        elif not self._writers or not await self._writers_ended():
+            return False
+        self._on_look()
+        return True
 
     async def end(self) -> None:
         """Drop the key: somebody else shall be rung, here is no room."""

@@ -19,12 +19,18 @@ log = logging.getLogger(__name__)
 
 MOST_ASIDE = 1_000
 """Jobs that are put aside; if even more are refused, something is wrong with the table and not with them."""
+TOGETHER = 0.005
+"""Seconds between two looks; what becomes due within them is made available together."""
 RESPITE = 10.0
 """A look that takes long, as it does behind many dead index entries, is followed by so many times that of rest."""
 
 
 class Stager(Service):
-    """One look at the table a second, for all queues at once; sooner when a job is known to be due sooner."""
+    """One look at the table every three seconds, for all queues at once; sooner when a job is due sooner.
+
+    What is due before the next look is known in time: a look says what is due until then, writers tell of what they
+    schedule within five seconds (`oban_jobs_wake` of the migration), and this node's acker of what it puts off.
+    """
 
     def __init__(
         self,
@@ -74,9 +80,12 @@ class Stager(Service):
         if found.jobs >= self._limit:
             return 0.0
         self._limit = self._settings.limit
-        if found.next_due is not None:
-            return found.next_due
-        return interval
+        return interval if found.next_due is None else max(found.next_due, TOGETHER)
+
+    def expect(self, seconds: float) -> None:
+        """A job was put off by this node for so long, perhaps less than until the next look. Safe from any thread."""
+        if seconds < self._settings.interval:
+            self.wake()
 
     async def _narrow(self, error: Exception) -> None:
         """One of the due jobs is refused: stage fewer at a time, until it is the first of them; then put it aside."""

@@ -18,15 +18,23 @@ class Switchboard:
     """Hands notices on.
 
     Args:
+        on_due_soon: called, from any thread, when a job was scheduled that is due within seconds.
         on_crons: called, in the runner's loop, when the crontab has changed.
     """
 
     def __init__(
-        self, notifier: Notifier, producers: Producers, queues: LocalQueues, *, on_crons: Callable[[], None]
+        self,
+        notifier: Notifier,
+        producers: Producers,
+        queues: LocalQueues,
+        *,
+        on_due_soon: Callable[[], None],
+        on_crons: Callable[[], None],
     ) -> None:
         self._notifier = notifier
         self._producers = producers
         self._queues = queues
+        self._on_due_soon = on_due_soon
         self._on_crons = on_crons
 
     def connect(self) -> None:
@@ -37,6 +45,9 @@ class Switchboard:
         self._notifier.on_hearing = self._on_hearing
 
     def _on_insert(self, notice: Mapping[str, Any]) -> None:
+        if notice.get("due_soon") is True:
+            self._on_due_soon()
+            return
         producer = self._producers.open.get(str(notice.get("queue")))
         if producer is not None:
             producer.look()

@@ -1,6 +1,8 @@
 """Takes jobs from producers that are gone."""
 
 import logging
+import math
+import time
 
 from sqla_oban import telemetry
 from sqla_oban.engine.database import Link
@@ -14,6 +16,9 @@ from sqla_oban.telemetry.events import JobRescued
 
 log = logging.getLogger(__name__)
 
+SWEEP_INTERVAL = 60.0
+"""Seconds between two looks for producers that are gone."""
+
 
 class Lifeline(Service):
     """Rescues by proof of death, not by age: a job may run for days on a node that lives."""
@@ -26,6 +31,7 @@ class Lifeline(Service):
         self._leader = leader
         self._settings = settings
         self._rescue = rescue(schema)
+        self._swept = -math.inf
 
     async def tick(self) -> None:
         """Rescue all orphans, then forget the producers that left them."""
@@ -40,5 +46,11 @@ class Lifeline(Service):
                 log.warning("job %d of queue %r lost its node: now %s", job.id, job.queue, job.state)
                 telemetry.emit(JobRescued(node=self.node, id=job.id, queue=job.queue, state=JobState(job.state)))
             if len(rescued) < self._settings.batch:
-                await self._link.execute(SWEEP)
+                await self._sweep(soon=bool(rescued))
                 return
+
+    async def _sweep(self, *, soon: bool) -> None:
+        """Rows of producers that left nothing behind are in nobody's way; once a minute will do."""
+        if soon or time.monotonic() - self._swept > SWEEP_INTERVAL:
+            await self._link.execute(SWEEP)
+            self._swept = time.monotonic()

@@ -128,7 +128,8 @@ UPGRADE = (
     # Lock and unlock stand in one expression, so that no cancel falls between them; the second try is against
     # another prober, who holds the key for a microsecond. A foreign producer holds no key and is always rung.
     """
-    CREATE FUNCTION {schema}.oban_ring(queue text) RETURNS boolean LANGUAGE plpgsql AS $oban$
+    CREATE FUNCTION {schema}.oban_ring(queue text, due_soon boolean DEFAULT false) RETURNS boolean
+    LANGUAGE plpgsql AS $oban$
     DECLARE
       key bigint := {schema}.oban_wake_key($1);
     BEGIN
@@ -139,7 +140,8 @@ UPGRADE = (
             THEN NOT pg_advisory_unlock(key) ELSE true END)
          OR EXISTS (SELECT FROM {schema}.oban_producers p WHERE p.queue = $1 AND NOT p.meta ? 'ttl')
       THEN
-        PERFORM pg_notify({schema_literal} || '.oban_insert', json_build_object('queue', $1)::text);
+        PERFORM pg_notify({schema_literal} || '.oban_insert',
+          jsonb_strip_nulls(jsonb_build_object('queue', $1, 'due_soon', nullif(due_soon, false)))::text);
         RETURN true;
       END IF;
       RETURN false;
@@ -152,11 +154,14 @@ UPGRADE = (
       SELECT pg_notify({schema_literal} || '.oban_signal', notice::text)
     $oban$
     """,
+    # A job that is due before the stagers look again (every five seconds at most) needs to be told of as well.
     """
     CREATE FUNCTION {schema}.oban_jobs_wake() RETURNS trigger LANGUAGE plpgsql AS $oban$
     BEGIN
-      PERFORM {schema}.oban_ring(q.queue)
-        FROM (SELECT DISTINCT n.queue FROM inserted n WHERE n.state = 'available') q;
+      PERFORM {schema}.oban_ring(q.queue, q.due_soon)
+        FROM (SELECT DISTINCT n.queue, n.state = 'scheduled' AS due_soon FROM inserted n
+               WHERE n.state = 'available' OR n.state = 'scheduled'
+                 AND n.scheduled_at < timezone('UTC', clock_timestamp()) + interval '5 seconds') q;
       RETURN NULL;
     END
     $oban$
@@ -175,7 +180,7 @@ DOWNGRADE = (
     "DROP TABLE {schema}.oban_jobs",
     "DROP FUNCTION {schema}.oban_jobs_wake()",
     "DROP FUNCTION {schema}.oban_signal(jsonb)",
-    "DROP FUNCTION {schema}.oban_ring(text)",
+    "DROP FUNCTION {schema}.oban_ring(text, boolean)",
     "DROP FUNCTION {schema}.oban_wake_key(text)",
     "DROP TYPE {schema}.oban_job_state",
 )

@@ -11,12 +11,13 @@ class StagerSettings:
     """Makes due jobs available, and finds work whose notification was lost.
 
     Args:
-        interval: how often to look when nothing is known to be due sooner.
+        interval: how often to look when nothing is known to be due sooner. Above five seconds, what is scheduled for
+            within these may be late: writers tell only of what is due within five.
         deaf_interval: how often to look while notifications do not arrive.
         limit: the most jobs to make available in one statement.
     """
 
-    interval: float = 1.0
+    interval: float = 3.0
     deaf_interval: float = 0.25
     limit: int = 5_000
 
@@ -52,7 +53,7 @@ class NotifierSettings:
         timeout: how long such a notification, or a connection attempt, may take.
     """
 
-    health_interval: float = 15.0
+    health_interval: float = 20.0
     timeout: float = 5.0
 
     def __post_init__(self) -> None:
@@ -70,7 +71,7 @@ class HeartbeatSettings:
         margin: how long before the end of `ttl` a node that cannot renew stops its own jobs.
     """
 
-    interval: float = 4.0
+    interval: float = 5.0
     ttl: float = 15.0
     margin: float = 3.0
 
@@ -99,8 +100,8 @@ class LeaderSettings:
         margin: how long before the end of its lease a leader that cannot renew stops to act.
     """
 
-    ttl: float = 10.0
-    margin: float = 1.0
+    ttl: float = 15.0
+    margin: float = 1.5
 
     def __post_init__(self) -> None:
         positive("LeaderSettings.ttl", self.ttl)

@@ -24,7 +24,7 @@ class LifelineSettings:
             Only for tables shared with a library that keeps no heartbeat: a job that really takes longer runs twice.
     """
 
-    interval: float = 2.0
+    interval: float = 7.5
     batch: int = 100
     grace: float = 30.0
     rescue_after: float | None = None

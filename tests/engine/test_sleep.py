@@ -1,5 +1,6 @@
 """Falling asleep, where the connection may be lost in the middle of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,8 +31,8 @@ class Here:
         return await work
 
 
-def sleep(notifier: Notified) -> Sleep:
-    return Sleep(notifier, Here(), "default")  # type: ignore[arg-type]
+def sleep(notifier: Notified, on_look: Callable[[], None] = lambda: None) -> Sleep:
+    return Sleep(notifier, Here(), "default", on_look=on_look)  # type: ignore[arg-type]
 
 
 async def test_the_first_fall_looks_once_more_and_the_next_sleeps() -> None:
@@ -43,14 +44,16 @@ async def test_the_first_fall_looks_once_more_and_the_next_sleeps() -> None:
 
 
 async def test_a_writer_that_had_begun_before_is_watched_until_it_ends() -> None:
-    notifier = Notified(writing=["3/99"])
-    falling = sleep(notifier)
+    notifier, looks = Notified(writing=["3/99"]), list[int]()
+    falling = sleep(notifier, on_look=lambda: looks.append(1))
     await falling.fall()
     assert await falling.fall() is False
     assert falling.pause is not None
+    assert looks == [1]
     notifier.writing.clear()
     assert await falling.fall() is True, "what it wrote may be visible now"
     assert falling.pause is None
+    assert looks == [1, 1], "also what it scheduled"
 
 
 async def test_a_new_connection_has_lost_the_key() -> None:

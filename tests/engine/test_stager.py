@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sqla_oban import JobState, job
+from sqla_oban import JobState, Snooze, job
 from sqla_oban.engine import aside
 from sqla_oban.engine.aside import LONGEST, Aside
 from sqla_oban.settings import StagerSettings
-from sqla_oban.telemetry.events import JobRefused, JobsStaged, ServiceFailed
-from tests.support import Recorder, enqueue, eventually, jobs
+from sqla_oban.telemetry.events import JobFinished, JobRefused, JobsStaged, ListenerUp, ServiceFailed
+from tests.support import Recorder, both_drivers, enqueue, eventually, jobs
 
 REFUSE = """
     CREATE FUNCTION refuse_staging() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -28,6 +28,14 @@ REFUSE = """
 
 @job(name="stager.work")
 async def work() -> None: ...
+
+
+@job(name="stager.nap")
+async def nap() -> Snooze | None:
+    return None if naps.pop() else Snooze(0.4)
+
+
+naps: list[bool] = []
 
 
 @pytest.fixture
@@ -119,3 +127,27 @@ def test_a_job_whose_time_aside_is_long_over_counts_as_never_refused(monkeypatch
     monkeypatch.setattr(time, "monotonic", lambda: now + first + aside.FORGOTTEN + 1)
     assert (put.ids, len(put)) == ([], 0)
     assert put.put(7) == first
+
+
+@both_drivers
+@pytest.mark.parametrize("delay", [0.0, 0.4])
+async def test_a_job_that_is_due_before_the_next_look_is_told_of(
+    delay: float, engine: AsyncEngine, start: Any, events: Recorder
+) -> None:
+    await start(queues={"default": 1}, stager=StagerSettings(interval=600, deaf_interval=600))
+    await events.wait_for(ListenerUp)
+    await enqueue(engine, work.new())
+    await events.wait_for(JobFinished)  # it sleeps now
+    (id_,) = await enqueue(engine, work.with_options(schedule_in=delay).new())
+    await events.wait_for(JobFinished, id=id_)
+
+
+async def test_what_is_put_off_here_for_less_than_until_the_next_look_is_not_late(
+    engine: AsyncEngine, start: Any, events: Recorder
+) -> None:
+    await start(queues={"default": 1}, stager=StagerSettings(interval=600, deaf_interval=600))
+    await events.wait_for(ListenerUp)
+    naps[:] = [True, False]
+    await enqueue(engine, nap.new())
+    await events.wait_for(JobFinished, state=JobState.COMPLETED)
+    assert [event.attempt for event in events.of(JobFinished)] == [1, 1]

@@ -1,3 +1,4 @@
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -94,3 +95,24 @@ async def test_ones_own_transaction_is_not_listed(engine: AsyncEngine) -> None:
 
 async def test_a_payload_is_sent_as_it_is(table: Table) -> None:
     assert len(await table.run(NOTIFY, channel='any "channel"', payload='{"queue": "it\'s"}')) == 1
+
+
+async def test_writers_tell_of_what_is_due_before_the_stagers_look_again(engine: AsyncEngine, table: Table) -> None:
+    heard: list[dict[str, object]] = []
+    async with engine.connect() as listener:
+        raw = (await listener.get_raw_connection()).driver_connection
+        assert raw is not None
+        if engine.dialect.driver != "asyncpg":
+            pytest.skip("what is tested is the trigger, and asyncpg hears it without a statement")
+        await raw.add_listener("public.oban_insert", lambda *told: heard.append(json.loads(told[3])))
+        for queue in ("late", "soon", "now"):
+            await table.run(HOLD, queue=queue)
+        async with engine.begin() as writer:
+            for queue, state, at in (
+                ("late", "scheduled", ago(-60)),
+                ("soon", "scheduled", ago(-2)),
+                ("now", "available", ago(0)),
+            ):
+                await Table(writer).add(queue=f"'{queue}'", state=f"'{state}'", scheduled_at=at)
+        await eventually(lambda: len(heard) >= 2, "both notices")
+    assert heard == [{"queue": "soon", "due_soon": True}, {"queue": "now"}]
