@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy.orm import Mapper, make_transient_to_detached
+from sqlalchemy.orm.attributes import instance_state
 
 from sqla_oban.enqueue.announce import remember
 from sqla_oban.models import JobMixin
@@ -13,6 +14,14 @@ from sqla_oban.models.entity import stored
 from sqla_oban.queries.expressions import JOBS
 from sqla_oban.queries.insert import GIVEN, INSERT_JOBS
 from sqla_oban.states import JobState
+
+UNSAID = frozenset(JOBS.c.keys()) - GIVEN.keys() - {"id", "scheduled_at"}
+"""What the statement leaves to the table, and a job of another database, say, may bring along."""
+
+
+def is_row(job: JobMixin) -> bool:
+    """Whether the statement can say all that a job says of itself."""
+    return is_plain(instance_state(job).mapper) and UNSAID.isdisjoint(job.__dict__)
 
 
 @lru_cache(maxsize=256)
