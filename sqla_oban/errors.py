@@ -96,7 +96,7 @@ class InvalidJob(ObanError, ValueError, DontWrapMixin):
 
 
 class InvalidArguments(ObanError, TypeError):
-    """Arguments do not fit the signature of the worker they are meant for."""
+    """Arguments do not fit what they are given to, as a worker with its signature."""
 
 
 class UnserialisableValue(ObanError, TypeError):

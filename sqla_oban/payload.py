@@ -32,6 +32,15 @@ def snapshot(value: object, what: str) -> object:
     return _copy(value, what, 0)
 
 
+def is_storable(text: object) -> bool:
+    """Whether that is a text that PostgreSQL can store, as it is.
+
+    >>> is_storable("a"), is_storable("a\\x00"), is_storable(7)
+    (True, False, False)
+    """
+    return isinstance(text, str) and _problem_of_text(text) is None
+
+
 def storable_text(text: str) -> str:
     """`text` with what PostgreSQL cannot store replaced: NUL by U+FFFD, a lone surrogate by a question mark.
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import sessionmaker
 
 from sqla_oban.control.crons import Crons
 from sqla_oban.control.jobs import Jobs
-from sqla_oban.control.queues import MAX_NODE, Queues, Runners
+from sqla_oban.control.queues import Queues, Runners
 from sqla_oban.control.sessions import Sessions
 from sqla_oban.engine.interrupts import handled
 from sqla_oban.errors import ConfigurationError, InvalidJob, UnknownOption, UnsupportedEngine, shown
@@ -32,7 +32,7 @@ from sqla_oban.settings import (
     SchedulerSettings,
     StagerSettings,
 )
-from sqla_oban.settings.checks import positive
+from sqla_oban.settings.checks import named, positive
 from sqla_oban.workers.crontab import CronJob, declared
 from sqla_oban.workers.providing import Provider
 
@@ -99,10 +99,10 @@ class SqlaOban:
             positive("shutdown_grace_period", shutdown_grace_period)
         factory = _checked_factory(session_factory or async_sessionmaker(engine, expire_on_commit=False))
         self._settings = Settings(
-            name=_text("name", name),
-            node=_default_node() if node is None else _text("node", node),
+            name=named("name", name),
+            node=_default_node() if node is None else named("node", node),
             queues=configs,
-            schema=None if schema is None else _text("schema", schema),
+            schema=None if schema is None else named("schema", schema),
             leadership=bool(configs) if leadership is None else leadership,
             shutdown_grace_period=shutdown_grace_period,
             notifier=notifier or NotifierSettings(),
@@ -280,12 +280,6 @@ def _queue_config(queue: str, value: object) -> QueueConfig:
     if isinstance(value, int) and not isinstance(value, bool):
         return QueueConfig(limit=value)
     raise ConfigurationError(f"queue {queue!r} takes a number of jobs or a QueueConfig, got {shown(value)}")
-
-
-def _text(what: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or "\x00" in value or len(value) > MAX_NODE:
-        raise ConfigurationError(f"{what} must be a non-blank str of {MAX_NODE} characters at most, got {shown(value)}")
-    return value
 
 
 def _default_node() -> str:

@@ -203,6 +203,7 @@ async def test_a_database_of_another_kind_is_refused(monkeypatch: pytest.MonkeyP
         ({"name": " "}, "name must be a non-blank str"),
         ({"name": 10**5_000}, "name must be a non-blank str of 255 characters at most, got a int that cannot be shown"),
         ({"node": "a\x00b"}, "node must be a non-blank str"),
+        ({"node": "a\ud800b"}, "node must be a non-blank str"),
         ({"session_factory": sessionmaker()}, "session_factory must be an async_sessionmaker"),
         ({"session_factory": 7}, "session_factory must be an async_sessionmaker, got 7"),
         ({"schema": ""}, "schema must be a non-blank str"),

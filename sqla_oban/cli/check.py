@@ -14,26 +14,14 @@ from sqla_oban.cli.checks.examination import examined
 from sqla_oban.cli.checks.finding import Finding, ok, problem
 from sqla_oban.cli.checks.report import all_well, show, show_json
 from sqla_oban.cli.configuration import Configuration, configured
-from sqla_oban.cli.options import (
-    app_option,
-    config_option,
-    imports_option,
-    queues_option,
-    refuse_url_beside_app,
-    schema_option,
-    url_option,
-)
+from sqla_oban.cli.options import config_option, refuse_url_beside_app, runner_options
 from sqla_oban.cli.runner import configured_runner
 from sqla_oban.errors import ObanError
 from sqla_oban.workers.registry import REGISTRY
 
 
 @click.command()
-@app_option
-@url_option
-@queues_option
-@imports_option
-@schema_option
+@runner_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 @config_option
 def check(file: Path | None, *, as_json: bool, **options: Any) -> None:

@@ -51,6 +51,15 @@ queues_option = click.option(
     help="The queues to run here and how many jobs of each at a time, instead of all that the application runs; "
     "a name without a number keeps the application's.",
 )
+
+
+def runner_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those that say which runner is meant: an application's, or one made of a database, queues and workers."""
+    for option in (schema_option, imports_option, queues_option, url_option, app_option):  # the last is shown first
+        command = option(command)
+    return command
+
+
 node_option = click.option("--node", help="The name of this node; default: host name and process id.")
 log_level_option = click.option(
     "--log-level",

@@ -14,16 +14,12 @@ from sqla_oban.cli.configuration import Configuration, configured
 from sqla_oban.cli.failure import explained
 from sqla_oban.cli.log import write_log
 from sqla_oban.cli.options import (
-    app_option,
     config_option,
-    imports_option,
     log_format_option,
     log_level_option,
     node_option,
-    queues_option,
     refuse_url_beside_app,
-    schema_option,
-    url_option,
+    runner_options,
 )
 from sqla_oban.cli.runner import configured_runner
 from sqla_oban.errors import reason
@@ -32,12 +28,8 @@ from sqla_oban.telemetry.events import RunnerStarted
 
 
 @click.command()
-@app_option
-@url_option
-@queues_option
-@imports_option
+@runner_options
 @node_option
-@schema_option
 @log_level_option
 @log_format_option
 @config_option

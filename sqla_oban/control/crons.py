@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from sqla_oban.control.sessions import Sessions
-from sqla_oban.errors import InvalidSchedule, UnknownCron, UnknownOption
+from sqla_oban.errors import InvalidSchedule, UnknownCron, UnknownOption, shown
 from sqla_oban.models import Cron, Job
 from sqla_oban.models.checks import checked_name
+from sqla_oban.payload import is_storable
 from sqla_oban.queries.cron import announce
 from sqla_oban.queries.expressions import CRONS, now
 from sqla_oban.workers.crontab import CronJob, checked_template, columns, template
@@ -168,7 +169,7 @@ def delete(session: Session, name: str) -> None:
 
 def get(session: Session, name: str) -> Cron | None:
     """The entry called `name`, or None."""
-    return session.get(Cron, name, populate_existing=True)
+    return session.get(Cron, name, populate_existing=True) if is_storable(name) else None
 
 
 def _all(session: Session) -> list[Cron]:
@@ -176,9 +177,9 @@ def _all(session: Session) -> list[Cron]:
 
 
 def _locked(session: Session, name: str) -> Cron:
-    entry = session.get(Cron, name, populate_existing=True, with_for_update=True)
+    entry = session.get(Cron, name, populate_existing=True, with_for_update=True) if is_storable(name) else None
     if entry is None:
-        raise UnknownCron(f"the crontab has no entry {name!r}")
+        raise UnknownCron(f"the crontab has no entry {shown(name)}")
     return entry
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Executable, Select, cast, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from sqla_oban.control.selection import LARGEST, Selection, selected
+from sqla_oban.control.selection import LARGEST, Selection, job_id, selected
 from sqla_oban.control.sessions import Sessions
 from sqla_oban.errors import InvalidJob, InvalidSelection, JobIsExecuting, JobNotFound, UnknownOption, shown
 from sqla_oban.models import Job
@@ -158,7 +158,7 @@ def update(session: Session, which: Selection, values: Mapping[str, Any], schema
     """Change fields of jobs that do not run; `values` are those of `checked_fields`."""
     found = session.execute(lock(selected(which))).all()
     if isinstance(which, int | Job) and not found:
-        raise JobNotFound(f"there is no job {which if isinstance(which, int) else which.id}")
+        raise JobNotFound(f"there is no job {which if isinstance(which, int) else job_id(which)}")
     if running := [row.id for row in found if row.state == JobState.EXECUTING]:
         raise JobIsExecuting(f"job {running[0]} is executing and cannot be changed; cancel it, or wait for its end")
     most = values.get("max_attempts")
@@ -199,10 +199,10 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _changed(session: Session, which: Selection, statement: Callable[[Select[Any]], Executable]) -> set[int]:
     """The ids that a statement has changed; what the session had loaded of them is read anew."""
     ids = set(session.scalars(statement(selected(which))))
-    if stale := [job.id for job in _loaded(session, ids)]:
+    if stale := [job_id(job) for job in _loaded(session, ids)]:
         session.scalars(select(Job).where(Job.id.in_(stale)), execution_options={"populate_existing": True}).all()
     return ids
 
 
 def _loaded(session: Session, ids: Collection[int]) -> list[Job]:
-    return [one for one in session.identity_map.values() if isinstance(one, Job) and one.id in ids]
+    return [one for one in session.identity_map.values() if isinstance(one, Job) and job_id(one) in ids]

@@ -25,10 +25,8 @@ from sqla_oban.queries.queues import (
     unsay,
 )
 from sqla_oban.settings import QueueConfig
-from sqla_oban.settings.checks import whole
+from sqla_oban.settings.checks import named, whole
 
-MAX_NODE = 255
-"""Characters; the key of a row must fit into an index."""
 MAX_DIGITS = 10
 
 
@@ -226,19 +224,11 @@ def _place(queue: object, node: object, runners: Runners, *, one: bool = False) 
     if one and queue == EVERY_QUEUE:
         raise ConfigurationError('only pause and resume take "*" for every queue; name one')
     try:
-        return Place(checked_name("a queue's name", queue), EVERY_NODE if node is None else _node(node), runners)
+        return Place(
+            checked_name("a queue's name", queue), EVERY_NODE if node is None else named("a node's name", node), runners
+        )
     except InvalidJob as error:
         raise ConfigurationError(str(error)) from None
-
-
-def _node(node: object) -> str:
-    if not isinstance(node, str) or not node.strip() or len(node) > MAX_NODE or not _is_storable(node):
-        raise ConfigurationError(f"a node's name must be a str of 1 to {MAX_NODE} characters, got {shown(node)}")
-    return node
-
-
-def _is_storable(text: str) -> bool:
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _say(session: Session, place: Place, fields: Mapping[str, Any], told: Mapping[str, Any]) -> None:

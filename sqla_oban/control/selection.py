@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import BigInteger, ColumnElement, Select, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.sql.elements import AsBoolean, True_
 
 from sqla_oban.errors import InvalidSelection, shown
@@ -32,16 +33,17 @@ def selected(which: Selection) -> Select[Any]:
 
 
 def _of_query(query: Select[Any]) -> Select[Any]:
-    entities = {description.get("entity") for description in query.column_descriptions}
-    entity = entities.pop()
-    if entities or not (isinstance(entity, type) and issubclass(entity, Job)):
+    entity, *others = {description.get("entity") for description in query.column_descriptions} or {None}
+    if others or not (isinstance(entity, type) and issubclass(entity, Job)):
         raise InvalidSelection("jobs are selected by select(Job) or select(Job.id), got a query for something else")
     if _is_always_true(query.whereclause):
         raise InvalidSelection(
             "a query without a condition selects every job; add .where(...), for all of them .where(Job.id > 0)"
         )
-    if query._group_by_clauses or query._distinct:  # noqa: SLF001 (there is no public way to ask)
-        raise InvalidSelection("a query with DISTINCT or GROUP BY cannot lock its jobs; select them by where() alone")
+    if query._group_by_clauses or query._having_criteria or query._distinct:  # noqa: SLF001 (no public way to ask)
+        raise InvalidSelection(
+            "a query with DISTINCT, GROUP BY or HAVING cannot lock its jobs; select them by where() alone"
+        )
     ids = query.with_only_columns(entity.id, maintain_column_froms=True)
     bounded = query._limit_clause is not None or query._offset_clause is not None  # noqa: SLF001
     return ids if bounded else ids.order_by(None).order_by(entity.id)
@@ -62,9 +64,15 @@ def _items(which: object) -> Iterable[Any]:
 
 def _id(one: object) -> int:
     if isinstance(one, Job):
-        if one.id is None:
+        if (identity := job_id(one)) is None:
             raise InvalidSelection(f"{one!r} was not stored yet, so it has no id")
-        return one.id
+        return identity
     if isinstance(one, bool) or not isinstance(one, int):
         raise InvalidSelection(f"jobs are selected by ids, jobs or a select(Job), got {shown(one)}")
     return one
+
+
+def job_id(job: Job) -> int | None:
+    """The id of a stored job, without a query: its attributes may be expired, its session closed, and its row gone."""
+    identity = instance_state(job).identity
+    return identity[0] if identity else None

@@ -1,13 +1,20 @@
 """The sessions in which steering happens: the caller's, or one of their own."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy import Engine, event
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.orm import ORMExecuteState, Session
 
+from sqla_oban.errors import InvalidArguments, shown
+from sqla_oban.models import Job
+
 T = TypeVar("T")
+
+READ_COMMITTED = {"isolation_level": "READ COMMITTED"}
+"""Whatever the engine's default: a verb locks first and looks then, which takes a transaction, and one that sees what
+others committed while it waited."""
 
 
 class Sessions:
@@ -25,11 +32,19 @@ class Sessions:
     async def run(self, work: Callable[[Session], T], session: AsyncSession | None = None) -> T:
         """What `work` returns: in `session`, as part of its transaction, or in a session of its own that commits.
 
-        What a session of its own has loaded is detached and complete.
+        What the caller's session has pending is flushed before: `work` sees it, and loads over nothing that is not
+        stored yet. What a session of its own has loaded is detached and complete.
+
+        Raises:
+            InvalidArguments: `session` is no AsyncSession.
         """
         if session is not None:
-            return await session.run_sync(self._translated, work)
+            given = _checked(session)
+            await given.flush()
+            return await given.run_sync(self._translated, work)
         async with self._factory() as own, own.begin():
+            if isinstance(own.get_bind(Job), Engine):  # a connection has its transaction already
+                await own.connection({"mapper": Job}, READ_COMMITTED)
             result = await own.run_sync(self._translated, work)
             own.expunge_all()
         return result
@@ -46,3 +61,10 @@ class Sessions:
 
     def _translate(self, state: ORMExecuteState) -> None:
         state.update_execution_options(schema_translate_map={None: self._schema})
+
+
+def _checked(session: Any) -> AsyncSession:
+    given = session() if isinstance(session, async_scoped_session) else session
+    if not isinstance(given, AsyncSession):
+        raise InvalidArguments(f"session must be an AsyncSession, got {shown(given)}")
+    return given

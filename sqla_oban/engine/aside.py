@@ -2,6 +2,8 @@
 
 import time
 
+MOST_ASIDE = 1_000
+"""Jobs that are put aside; if even more are refused, something is wrong with the table and not with them."""
 SHORTEST = 5.0
 """Seconds for which a job is put aside the first time; each further time doubles them."""
 LONGEST = 300.0

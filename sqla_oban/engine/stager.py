@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 
 from sqla_oban import telemetry
-from sqla_oban.engine.aside import Aside
+from sqla_oban.engine.aside import MOST_ASIDE, Aside
 from sqla_oban.engine.database import Link, concerns_a_row
 from sqla_oban.engine.notifier import Notifier
 from sqla_oban.engine.producer import Producer
@@ -17,8 +17,6 @@ from sqla_oban.telemetry.events import JobRefused, JobsStaged
 
 log = logging.getLogger(__name__)
 
-MOST_ASIDE = 1_000
-"""Jobs that are put aside; if even more are refused, something is wrong with the table and not with them."""
 TOGETHER = 0.005
 """Seconds between two looks; what becomes due within them is made available together."""
 RESPITE = 10.0

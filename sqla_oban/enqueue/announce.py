@@ -75,6 +75,13 @@ def _forget(session: Session, transaction: SessionTransaction) -> None:
         session.info[KEY] = [one for one in flushed if transaction.nested and transaction not in one.savepoints]
 
 
+@event.listens_for(Session, "after_transaction_end")
+def _end(session: Session, transaction: SessionTransaction) -> None:
+    """A session that is closed without a word takes everything with it too, and may be used again."""
+    if transaction.parent is None:
+        session.info.pop(KEY, None)
+
+
 def _facts(job: JobMixin) -> Enqueued:
     held = job.__dict__
     return Enqueued(held["id"], held.get("queue", "default"), held["worker"])

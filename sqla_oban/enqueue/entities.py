@@ -39,10 +39,12 @@ def _check_and_order(session: Session, unit: UOWTransaction, objects: Sequence[o
 
 
 def _check(session: Session, job: JobMixin, entity: Entity, objects: Sequence[object] | None) -> None:
-    """Refuse what will have no key at the end of this flush."""
+    """Refuse what will have no key at the end of this flush, or one that cannot be stored."""
     state, what = entity.state, f"the {type(entity.instance).__qualname__} that is an argument of {job!r}"
     if state.deleted or state.was_deleted or entity.instance in session.deleted:
         raise InvalidEntity(f"{what} is deleted")
+    if entity.key() is not None:
+        entity.reference()
     if state.key is not None:
         return
     if state.session is not session:

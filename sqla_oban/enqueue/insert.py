@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.orm.attributes import instance_state
 
 from sqla_oban.enqueue.foreign import insert_foreign
-from sqla_oban.enqueue.rows import insert_rows, is_plain
+from sqla_oban.enqueue.rows import insert_rows, is_row
 from sqla_oban.errors import InvalidJob, shown
 from sqla_oban.models import JobMixin
 
@@ -88,4 +88,4 @@ def _check(jobs: list[Any]) -> None:
 
 
 def _way(job: Any) -> Callable[[Any, list[Any]], None]:
-    return insert_rows if is_plain(instance_state(job).mapper) else insert_foreign
+    return insert_rows if is_row(job) else insert_foreign

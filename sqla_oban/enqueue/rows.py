@@ -36,6 +36,8 @@ DEFAULT_CONTAINERS: Final[Mapping[str, Callable[[], Any]]] = {
     "attempted_by": list,
 }
 """The same, made anew for each job, because it can be changed."""
+UNSAID: Final = frozenset(JOBS.c.keys()) - GIVEN.keys() - {"id", "scheduled_at"}
+"""What the statement leaves to the table, and a job of another database, say, may bring along."""
 
 
 class Shape(NamedTuple):
@@ -44,6 +46,11 @@ class Shape(NamedTuple):
     given: tuple[str, ...]
     defaults: dict[str, Any]
     containers: tuple[tuple[str, Callable[[], Any]], ...]
+
+
+def is_row(job: JobMixin) -> bool:
+    """Whether the statement can say all that a job says of itself."""
+    return is_plain(instance_state(job).mapper) and UNSAID.isdisjoint(job.__dict__)
 
 
 @lru_cache(maxsize=256)

@@ -47,13 +47,14 @@ class Entity:
         state = self.state
         names = (state.mapper.get_property_by_column(column).key for column in state.mapper.primary_key)
         held = tuple(state.dict.get(name) for name in names)
-        return state.identity if None in held else held
+        unknown = any(value is None for value in held)  # not `None in held`: a value's own type may define equality
+        return state.identity if unknown else held
 
     def reference(self) -> dict[str, Any]:
         """What is stored.
 
         Raises:
-            InvalidEntity: there is no key to store.
+            InvalidEntity: there is no key to store, or it is of a type that JSON cannot express.
         """
         key = self.key()
         if key is None and not self.late:
@@ -61,7 +62,13 @@ class Entity:
                 f"a job's argument is a {type(self.instance).__qualname__} that has no primary key yet; add it to the "
                 "session of the job, or flush it first"
             )
-        stored = None if key is None else msgspec.to_builtins(list(key))
+        try:
+            stored = None if key is None else msgspec.to_builtins(list(key))
+        except (TypeError, ValueError) as error:
+            raise InvalidEntity(
+                f"the key of a {type(self.instance).__qualname__}, {shown(key)}, cannot be stored with a job: {error}; "
+                "pass what it can be found by as an argument of its own"
+            ) from None
         return {"$entity": type(self.instance).__qualname__, "pk": stored}
 
 

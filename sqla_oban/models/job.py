@@ -121,7 +121,8 @@ class JobMixin:
     @property
     def result(self) -> Any:
         """What the worker recorded by returning `Record(value)`; None when it recorded nothing."""
-        return self.meta.get("return") if self.meta and self.meta.get("recorded") is True else None
+        meta: object = self.meta  # another library may have stored any JSON
+        return meta.get("return") if isinstance(meta, dict) and meta.get("recorded") is True else None
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[SchemaItem | dict[str, object], ...] | None:  # noqa: N805 (a directive is called with the class)

@@ -35,6 +35,7 @@ from sqla_oban.queries.expressions import (
     is_cancel_requested,
     is_executing,
     now,
+    object_or_empty,
     parallel,
     seconds,
     with_error,
@@ -103,7 +104,7 @@ def ack(*, skip_locked: bool = True) -> Executable:
             attempt=func.greatest(JOBS.c.attempt - held.c.refund, literal_column("0")),
             scheduled_at=case((held.c.delay.is_(None), JOBS.c.scheduled_at), else_=now() + seconds(held.c.delay)),
             errors=case((held.c.error.is_(None), JOBS.c.errors), else_=with_error(cast(held.c.error, Text))),
-            meta=case((held.c.meta.is_(None), meta), else_=meta.op("||")(cast(held.c.meta, JSONB))),
+            meta=case((held.c.meta.is_(None), meta), else_=object_or_empty(meta).op("||")(cast(held.c.meta, JSONB))),
             **{
                 f"{ended}_at": case((held.c.state == constant(ended), now()), else_=JOBS.c[f"{ended}_at"])
                 for ended in ("completed", "discarded", "cancelled")

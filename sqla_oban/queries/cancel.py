@@ -15,6 +15,7 @@ from sqla_oban.queries.expressions import (
     literal,
     moment,
     now,
+    object_or_empty,
 )
 from sqla_oban.queries.lock import locked
 from sqla_oban.states import UNFINISHED, JobState
@@ -37,7 +38,7 @@ def cancel(ids: Select[Any], schema: str | None) -> Executable:
         .values(
             state=case((executing, literal(JobState.EXECUTING)), else_=literal(JobState.CANCELLED)),
             cancelled_at=case((executing, JOBS.c.cancelled_at), else_=now()),
-            meta=JOBS.c.meta.op("||")(case((executing, marked), else_=noted)),
+            meta=object_or_empty(JOBS.c.meta).op("||")(case((executing, marked), else_=noted)),
         )
         .returning(JOBS.c.id, JOBS.c.state, JOBS.c.attempt)
         .cte("cancelled")

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
-from sqla_oban.queries.expressions import CRONS, JOBS, constant, home_function, now
+from sqla_oban.queries.expressions import CRONS, JOBS, constant, home_function, now, object_or_empty
 
 EPOCH = literal_column("timestamp '1970-01-01'", DateTime())
 
@@ -88,7 +88,6 @@ def tick() -> Executable:
     ticks = (
         func.unnest(bindparam("ticks", type_=ARRAY(Text))).table_valued(column("at", Text)).render_derived(name="ticks")
     )
-    is_object = func.jsonb_typeof(turn.c.meta) == constant("object")
     given: dict[str, ColumnElement[Any]] = {
         "worker": turn.c.worker,
         "args": turn.c.args,
@@ -96,9 +95,7 @@ def tick() -> Executable:
             name: func.coalesce(turn.c[name], literal_column(default, JOBS.c[name].type))
             for name, default in DEFAULTS.items()
         },
-        "meta": case((is_object, turn.c.meta), else_=literal_column("'{}'::jsonb", JSONB)).op("||")(
-            _told(turn, ticks.c.at)
-        ),
+        "meta": object_or_empty(turn.c.meta).op("||")(_told(turn, ticks.c.at)),
     }
     made = (
         insert(JOBS)

@@ -109,13 +109,19 @@ def moment() -> ColumnElement[str]:
     return func.to_char(now(), constant('YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
 
 
+def object_or_empty(json: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A JSON object as it is; anything else, as another library may store it as meta, gives way to an empty one."""
+    is_object = func.jsonb_typeof(json) == constant("object")
+    return case((is_object, json), else_=literal_column("'{}'::jsonb", JSONB))
+
+
 def counted(key: str) -> ColumnElement[Any]:
     """A job's meta with the number under `key` raised by one; anything there that is no number counts as zero."""
     number = func.jsonb_typeof(JOBS.c.meta.op("->")(constant(key))) == constant("number")
     count = case(
         (number, cast(JOBS.c.meta.op("->>")(constant(key)), Numeric)), else_=literal_column("0")
     ) + literal_column("1")
-    return JOBS.c.meta.op("||")(func.jsonb_build_object(constant(key), count, type_=JSONB))
+    return object_or_empty(JOBS.c.meta).op("||")(func.jsonb_build_object(constant(key), count, type_=JSONB))
 
 
 def constant(value: str) -> ColumnElement[str]:

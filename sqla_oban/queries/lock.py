@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import CTE, Executable, Select, Text, cast, select
+from sqlalchemy import CTE, Executable, Select, Text, cast
 
 from sqla_oban.queries.expressions import JOBS
 
@@ -16,6 +16,8 @@ def locked(ids: Select[Any]) -> CTE:
 
 
 def lock(ids: Select[Any]) -> Executable:
-    """Locks the jobs `ids` for the rest of the transaction; returns each with its state and attempt."""
-    chosen = locked(ids)
-    return select(JOBS.c.id, cast(JOBS.c.state, Text).label("state"), JOBS.c.attempt).where(JOBS.c.id == chosen.c.id)
+    """Locks the jobs `ids` for the rest of the transaction; returns each with its state and attempt.
+
+    They are read by the SELECT that locks: any other would still see a row as it was before we waited for it.
+    """
+    return ids.add_columns(cast(JOBS.c.state, Text).label("state"), JOBS.c.attempt).with_for_update(of=JOBS)

@@ -1,6 +1,6 @@
 """Take jobs from producers that are gone."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     CTE,
@@ -8,6 +8,7 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Float,
+    Select,
     Text,
     and_,
     bindparam,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from sqla_oban.queries.expressions import (
     JOBS,
@@ -65,7 +67,7 @@ def rescue(schema: str | None) -> Executable:
       a crash of PostgreSQL empties it, and until `grace` later live producers may still be about to register again;
     * or that has been executing for longer than `rescue_after`, if that is given.
 
-    Locked rows are passed over: whoever has them is about to end them.
+    Locked rows are passed over: whoever has them is about to end them. Those put `aside` are left alone.
     """
     orphans = _orphans()
     stopped, exhausted = is_cancel_requested(), JOBS.c.attempt >= JOBS.c.max_attempts
@@ -93,21 +95,18 @@ def rescue(schema: str | None) -> Executable:
     return select(rescued.c.id, rescued.c.queue, cast(rescued.c.state, Text), rings(rescued, schema))
 
 
+def first_suspect() -> Executable:
+    """The job that the next `rescue` would begin with."""
+    return _suspects().limit(literal_column("1"))
+
+
 def _orphans() -> CTE:
     """Suspected first and locked then, by the same `attempted_at`.
 
     A job that was claimed anew in between is looked at in its new version, and beside that PostgreSQL would still see
     its old producer.
     """
-    suspects = (
-        select(JOBS.c.id, JOBS.c.attempted_at)
-        .select_from(JOBS.outerjoin(PRODUCERS, cast(PRODUCERS.c.uuid, Text) == holder()))
-        .where(in_states(JobState.EXECUTING), or_(expired(), _lost_its_row(), _too_old()))
-        .order_by(JOBS.c.attempted_at)
-        .limit(bindparam("batch", type_=BigInteger))
-        .cte("suspects")
-        .prefix_with("MATERIALIZED")
-    )
+    suspects = _suspects().limit(bindparam("batch", type_=BigInteger)).cte("suspects").prefix_with("MATERIALIZED")
     return (
         select(JOBS.c.id)
         .where(
@@ -118,6 +117,19 @@ def _orphans() -> CTE:
         .with_for_update(of=JOBS, skip_locked=True)
         .cte("orphans")
         .prefix_with("MATERIALIZED")
+    )
+
+
+def _suspects() -> Select[Any]:
+    return (
+        select(JOBS.c.id, JOBS.c.attempted_at)
+        .select_from(JOBS.outerjoin(PRODUCERS, cast(PRODUCERS.c.uuid, Text) == holder()))
+        .where(
+            in_states(JobState.EXECUTING),
+            or_(expired(), _lost_its_row(), _too_old()),
+            JOBS.c.id != func.all(bindparam("aside", type_=ARRAY(BigInteger))),
+        )
+        .order_by(JOBS.c.attempted_at, JOBS.c.id)
     )
 
 
@@ -133,3 +145,6 @@ def _lost_its_row() -> ColumnElement[bool]:
 
 def _too_old() -> ColumnElement[bool]:
     return JOBS.c.attempted_at < now() - seconds(bindparam("rescue_after", type_=Float(53)))
+
+
+FIRST_SUSPECT = first_suspect()

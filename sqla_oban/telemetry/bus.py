@@ -47,7 +47,8 @@ def wanted(kind: type[Event]) -> bool:
 
 def emit(event: Event) -> None:
     """Hand `event` to every handler attached to its kind."""
-    for handler in dict.fromkeys((*_handlers.get(type(event), ()), *_handlers.get(Event, ()))):
+    own, general = _handlers.get(type(event), ()), _handlers.get(Event, ())
+    for handler in (*own, *(one for one in general if one not in own)):
         try:
             handler(event)
         except Exception:

@@ -9,15 +9,11 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from sqla_oban.models import Job
 from sqla_oban.outcomes import Cancel
 from sqla_oban.queries.ack import Ack
-from sqla_oban.workers.arguments import Arguments
+from sqla_oban.workers.bodies import Body, MakeJob
 from sqla_oban.workers.completion import settle
 from sqla_oban.workers.providing import Provider
-
-MakeJob = Callable[[], Job]
-"""Builds the mapped `Job` of the running one; called only by workers that want it, because it takes its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,49 +46,48 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """How a function worker is called.
+    """How a worker is called.
 
     Args:
-        function: the worker.
-        arguments: its parameters.
+        body: what is called.
+        asynchronous: whether it is awaited, or runs in a thread.
         transactional: whether its session and its outcome commit together.
     """
 
-    function: Callable[..., Any]
-    arguments: Arguments
+    body: Body
+    asynchronous: bool
     transactional: bool = False
 
-    def prepared(self, stored: object, surroundings: Surroundings, *, asynchronous: bool) -> Callable[[], Any]:
+    def prepared(self, stored: object, surroundings: Surroundings) -> Callable[[], Any]:
         """The call with the stored arguments, itself without any.
 
         Raises:
             InvalidArguments: these do not fit.
         """
-        values = self.arguments.decode(stored)
-        if not self.arguments.parameters.provided and not self.arguments.parameters.references:
-            positional, keywords = self.arguments.split(values)
-            return functools.partial(self.function, *positional, **keywords)
-        return functools.partial(self._run if asynchronous else self._run_in_thread, values, surroundings)
+        values = self.body.decode(stored)
+        parameters = self.body.parameters
+        if not parameters.provided and not parameters.references:
+            return self.body.bound(values, surroundings.make_job)
+        return functools.partial(self._run if self.asynchronous else self._run_in_thread, values, surroundings)
 
     async def _run(self, values: dict[str, Any], surroundings: Surroundings) -> object:
-        provider, parameters = surroundings.provider, self.arguments.parameters
+        provider, parameters = surroundings.provider, self.body.parameters
         async with AsyncExitStack() as stack:
             provided = {name: await provider.enter(kind, stack) for name, kind in parameters.provided.items()}
             session: AsyncSession | None = provided.get(parameters.session or "")
             if (gone := await self._load(values, session, provider)) is not None:
                 return gone
-            positional, keywords = self.arguments.split(values)
-            result = await self.function(*positional, **keywords, **provided)
+            result = await self.body.bound(values, surroundings.make_job)(**provided)
             if not self.transactional or session is None:
                 return result
             ack = surroundings.judge(result)
             await session.run_sync(settle, ack, provider.schema)
             await session.commit()
-        return Settled(result, ack)
+            return Settled(result, ack)
 
     async def _load(self, values: dict[str, Any], session: AsyncSession | None, provider: Provider) -> Cancel | None:
         """Rows in the worker's session; without one, in another, which is closed before the work begins."""
-        if not self.arguments.parameters.references:
+        if not self.body.parameters.references:
             return None
         if session is not None:
             return await session.run_sync(self._load_rows, values)
@@ -101,23 +96,22 @@ class Call:
             return await own.run_sync(self._load_detached, values)
 
     def _run_in_thread(self, values: dict[str, Any], surroundings: Surroundings) -> object:
-        provider, parameters = surroundings.provider, self.arguments.parameters
+        provider, parameters = surroundings.provider, self.body.parameters
         with ExitStack() as stack:
             provided = {name: provider.open(kind, stack) for name, kind in parameters.provided.items()}
             session: Session | None = provided.get(parameters.session or "")
             if (gone := self._load_in_thread(values, session, provider)) is not None:
                 return gone
-            positional, keywords = self.arguments.split(values)
-            result = self.function(*positional, **keywords, **provided)
+            result = self.body.bound(values, surroundings.make_job)(**provided)
             if not self.transactional or session is None:
                 return result
             ack = surroundings.judge(result)
             settle(session, ack, provider.schema)
             session.commit()
-        return Settled(result, ack)
+            return Settled(result, ack)
 
     def _load_in_thread(self, values: dict[str, Any], session: Session | None, provider: Provider) -> Cancel | None:
-        if not self.arguments.parameters.references:
+        if not self.body.parameters.references:
             return None
         if session is not None:
             return self._load_rows(session, values)
@@ -131,7 +125,7 @@ class Call:
 
     def _load_rows(self, session: Session, values: dict[str, Any]) -> Cancel | None:
         """Put rows where keys were; what is to become of the job if one that it cannot do without is gone."""
-        for name, reference in self.arguments.parameters.references.items():
+        for name, reference in self.body.parameters.references.items():
             if (key := values.get(name)) is not None:
                 values[name] = session.get(reference.target, key)
                 if values[name] is None and not reference.optional:

@@ -2,14 +2,15 @@
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from sqla_oban.errors import DeclarationError, InvalidJob, shown
 from sqla_oban.models import Job
 from sqla_oban.models.checks import checked_name
 from sqla_oban.workers.arguments import Arguments
-from sqla_oban.workers.calls import Call, Surroundings
+from sqla_oban.workers.bodies import Body, ClassBody, FunctionBody
+from sqla_oban.workers.calls import Call
 from sqla_oban.workers.definition import Definition, checked_options, checked_rules
 from sqla_oban.workers.options import JobDefaults, JobOptions, WorkerOptions, executor_kind
 from sqla_oban.workers.registry import REGISTRY, default_name, origin
@@ -136,7 +137,8 @@ def worker(**options: Unpack[WorkerOptions]) -> Callable[[type[T_co]], WorkerCla
 def worker(cls: type[Any] | None = None, /, **options: Any) -> Any:
     """Declare a class as a worker.
 
-    The class has a method `process(self, job: Job)`, async or sync, and may have `backoff(self, job: Job) -> float`
+    The class has a method `process(self, job: Job)`, async or sync, which may take what the runner provides besides, as
+    in `process(self, job: Job, session: AsyncSession = inject())`. It may have `backoff(self, job: Job) -> float`
     and `timeout(self, job: Job) -> float | None`, both in seconds. It is made anew, without arguments, for each
     execution.
 
@@ -173,15 +175,8 @@ def _declare_function(function: Callable[..., Any], options: Mapping[str, Any]) 
             f"@job {name} has cron=, which calls it without arguments, and requires {missing}; give them defaults, "
             "or give a CronJob with them to SqlaOban(cron=[...])"
         )
-
-    transactional = options.get("transactional", False)
-    if transactional and arguments.parameters.session is None:
-        raise DeclarationError(
-            f"@job {name} is transactional and takes no session; give it a parameter `session: AsyncSession = inject()`"
-        )
-    call = Call(function, arguments, transactional)
-    prepare = functools.partial(call.prepared, asynchronous=inspect.iscoroutinefunction(function))
-    _register(function, name, defaults, options, prepare)
+    body = FunctionBody(function, arguments)
+    _register(function, name, defaults, options, _call(body, function, name, options))
     return JobFunction(function, name, arguments, defaults)
 
 
@@ -199,16 +194,18 @@ def _declare_class(cls: type[Any], options: Mapping[str, Any]) -> type[Any]:
     _refuse_generators(process, "a worker's process is")
     name = _name(cls, options)
     defaults = checked_options(options, f"@worker {name}")
-
-    if options.get("transactional"):
-        raise DeclarationError(f"@worker {name} cannot be transactional; a function declared with @job can")
-
-    def prepare(_: object, surroundings: Surroundings) -> Callable[[], Any]:
-        return lambda: cls().process(surroundings.make_job())  # where it runs: a constructor may block
-
-    _register(cls, name, defaults, options, prepare)
+    _register(cls, name, defaults, options, _call(ClassBody(cls, name), process, name, options))
     cls.new = staticmethod(functools.partial(_new, name, defaults))
     return cls
+
+
+def _call(body: Body, function: Callable[..., Any], name: str, options: Mapping[str, Any]) -> Call:
+    transactional = options.get("transactional", False)
+    if transactional and body.parameters.session is None:
+        raise DeclarationError(
+            f"{name} is transactional and takes no session; give it a parameter `session: AsyncSession = inject()`"
+        )
+    return Call(body, inspect.iscoroutinefunction(function), transactional)
 
 
 def _new(name: str, defaults: JobDefaults, args: Mapping[str, Any] | None = None, /, **options: Any) -> Job:
@@ -218,21 +215,14 @@ def _new(name: str, defaults: JobDefaults, args: Mapping[str, Any] | None = None
 
 
 def _register(
-    target: Callable[..., Any],
-    name: str,
-    defaults: JobDefaults,
-    options: Mapping[str, Any],
-    prepare: Callable[[object, Surroundings], Callable[[], Any | Awaitable[Any]]],
+    target: Callable[..., Any], name: str, defaults: JobDefaults, options: Mapping[str, Any], call: Call
 ) -> None:
-    body = getattr(target, "process") if isinstance(target, type) else target  # noqa: B009 (any class may lack it)
-    asynchronous = inspect.iscoroutinefunction(body)
-    kind = executor_kind(options.get("executor"), asynchronous=asynchronous, where=name)
     REGISTRY.add(
         Definition(
             name=name,
             defaults=defaults,
-            executor=kind,
-            prepare=prepare,
+            executor=executor_kind(options.get("executor"), asynchronous=call.asynchronous, where=name),
+            prepare=call.prepared,
             rules=checked_rules(options, target, name),
             origin=origin(target),
             cron=_schedule(options.get("cron")),

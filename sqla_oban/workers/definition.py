@@ -11,7 +11,8 @@ from sqla_oban.backoff import exponential
 from sqla_oban.errors import DeclarationError, InvalidJob, UnknownOption, shown
 from sqla_oban.models import Job
 from sqla_oban.outcomes import MAX_DELAY
-from sqla_oban.workers.calls import MakeJob, Surroundings
+from sqla_oban.workers.bodies import MakeJob
+from sqla_oban.workers.calls import Surroundings
 from sqla_oban.workers.options import CHECKS, DECLARABLE, ExecutorKind, JobDefaults
 from sqla_oban.workers.schedule import Schedule
 

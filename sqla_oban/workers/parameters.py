@@ -64,6 +64,23 @@ def parameters_of(function: Callable[..., Any], where: str) -> Parameters:
     return Parameters(codecs, references, provided)
 
 
+def provided_besides(given: int, method: Callable[..., Any], where: str) -> Parameters:
+    """What the runner provides to a method that is called with `given` arguments besides.
+
+    Raises:
+        DeclarationError: an annotation cannot be understood, or a parameter not be served.
+    """
+    provided = {}
+    for parameter in list(inspect.signature(method).parameters.values())[given:]:
+        name, annotation = parameter.name, _resolved(method, parameter, where)
+        if is_provided(parameter, annotation):
+            _check_provided(method, parameter, annotation, where)
+            provided[name] = annotation
+        elif parameter.default is Kind.empty and parameter.kind not in (Kind.VAR_POSITIONAL, Kind.VAR_KEYWORD):
+            raise DeclarationError(f"{where} takes the job and what inject() marks, and nothing as {name!r}")
+    return Parameters(provided=provided)
+
+
 def is_provided(parameter: Kind, annotation: Any) -> bool:
     """Whether the runner provides a parameter: it says `inject()`, or it is a session."""
     return parameter.default is INJECTED or _is_session(annotation)

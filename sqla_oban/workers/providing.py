@@ -1,5 +1,6 @@
 """What a runner gives to its workers besides their arguments: sessions, and whatever else it was told how to make."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import (
@@ -83,9 +84,11 @@ class Provider:
             made = await made
         match made:
             case AsyncSession() | AsyncContextDecorator():
-                return await stack.enter_async_context(made)  # type: ignore[arg-type]  # a decorator that is entered
+                entered = await made.__aenter__()  # type: ignore[union-attr]  # a decorator that is entered
+                stack.push_async_exit(functools.partial(_leave_async, made))
+                return entered
             case ContextDecorator():
-                return stack.enter_context(made)  # type: ignore[arg-type]
+                return _entered(made, stack)
             case _:
                 return made
 
@@ -94,7 +97,7 @@ class Provider:
         made = self._factory(kind)()
         match made:
             case Session() | ContextDecorator():
-                return stack.enter_context(made)  # type: ignore[arg-type]
+                return _entered(made, stack)
             case AsyncContextDecorator():
                 raise NotProvided(f"a sync worker cannot be given {_name(kind)}, which is made asynchronously")
             case _ if inspect.isawaitable(made):
@@ -112,6 +115,21 @@ class Provider:
                 f"the worker asks for {_name(kind)}, which this runner cannot make; give it "
                 f"SqlaOban(dependencies={{{_name(kind)}: ...}})"
             ) from None
+
+
+def _entered(made: Any, stack: ExitStack | AsyncExitStack) -> Any:
+    entered = made.__enter__()
+    stack.push(functools.partial(_leave, made))
+    return entered
+
+
+def _leave(made: Any, *raised: Any) -> None:
+    """What was made hears of the worker's failure, and cannot make a success of it by swallowing that."""
+    made.__exit__(*raised)
+
+
+async def _leave_async(made: Any, *raised: Any) -> None:
+    await made.__aexit__(*raised)
 
 
 def _managed(factory: Factory) -> Factory:

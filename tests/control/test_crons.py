@@ -137,6 +137,19 @@ async def test_what_is_wrong_is_refused_at_the_call_and_the_transaction_stays_us
     assert [one.worker for one in await jobs(engine)] == ["after"]
 
 
+@pytest.mark.parametrize("name", ["a\x00b", "\ud800", "x" * 1000, 7, None])
+async def test_a_name_that_no_entry_can_have_is_unknown_and_the_transaction_stays_usable(
+    oban: SqlaOban, engine: AsyncEngine, name: Any
+) -> None:
+    async with AsyncSession(engine) as session, session.begin():
+        assert await oban.crons.get(name, session=session) is None
+        for verb in (oban.crons.pause, oban.crons.resume, oban.crons.delete, oban.crons.update):
+            with pytest.raises(UnknownCron, match="the crontab has no entry"):
+                await verb(name, session=session)
+        session.add(Job(worker="after"))
+    assert [one.worker for one in await jobs(engine)] == ["after"]
+
+
 async def test_a_field_that_does_not_exist_is_told_with_the_one_that_was_meant(oban: SqlaOban) -> None:
     await oban.crons.create("entry", "@daily", report.new())
     wrong: dict[str, Any] = {"expresion": "@hourly"}

@@ -318,6 +318,50 @@ async def test_a_condition_is_checked_again_once_the_row_is_ours(oban: SqlaOban,
     assert (job.state, job.meta) == (JobState.EXECUTING, {})
 
 
+@both_drivers
+@pytest.mark.parametrize("by_query", [True, False])
+async def test_a_job_that_is_claimed_while_an_update_waits_for_its_row_runs(
+    oban: SqlaOban, engine: AsyncEngine, by_query: bool
+) -> None:
+    (job_id,) = await enqueue(engine, Job(worker="w"))
+    async with engine.connect() as claimer:
+        await claimer.execute(text("UPDATE oban_jobs SET state = 'executing', attempt = 1, attempted_at = now()"))
+        which: Any = select(Job).where(Job.queue == "default") if by_query else job_id
+        updating = asyncio.create_task(oban.jobs.update(which, queue="other"))
+        async with engine.connect() as observer:
+            waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            while not await observer.scalar(waits):
+                await observer.rollback()
+        await claimer.commit()
+        with pytest.raises(JobIsExecuting, match=f"job {job_id} is executing"):
+            await updating
+    assert [job.queue for job in await jobs(engine)] == ["default"]
+
+
+async def test_jobs_are_steered_that_their_session_has_expired(oban: SqlaOban, engine: AsyncEngine) -> None:
+    """Their id is known without a query, which would fail where the row is gone, or the session closed."""
+    async with AsyncSession(engine) as session:
+        session.add_all(stored := [Job(worker="w") for _ in range(3)])
+        await session.commit()
+        assert await oban.jobs.delete(1, session=session) == 1
+        await session.commit()
+        assert await oban.jobs.cancel(stored, session=session) == 2
+        with pytest.raises(JobNotFound, match="no job 1"):
+            await oban.jobs.update(stored[0], priority=1)
+        await session.commit()
+    assert await oban.jobs.retry(stored) == 2
+
+
+@pytest.mark.parametrize("meta", ["7", "[]", "null", '"text"'])
+async def test_a_cancellation_is_durable_also_where_meta_was_no_object(
+    oban: SqlaOban, engine: AsyncEngine, meta: str
+) -> None:
+    ids = await in_states(engine, JobState.EXECUTING, JobState.AVAILABLE, meta=meta)
+    assert await oban.jobs.cancel(ids) == 2
+    running, waiting = await jobs(engine)
+    assert (set(running.meta), set(waiting.meta)) == ({"cancel_requested"}, {"cancel_attempted_at"})
+
+
 async def test_two_that_steer_the_same_jobs_do_not_deadlock(oban: SqlaOban, engine: AsyncEngine) -> None:
     ids = await enqueue(engine, *(Job(worker="w") for _ in range(200)))
     backwards = select(Job).where(Job.id > 0).order_by(Job.id.desc())

@@ -33,6 +33,8 @@ MEANINGLESS: dict[str, Any] = {
     "a count": select(func.count()).where(true()),
     "a group": select(Job.id).where(Job.id > 0).group_by(Job.id),
     "distinct jobs": select(Job).where(Job.id > 0).distinct(),
+    "a group of all": select(Job.id).where(Job.id > 0).having(true()),
+    "no columns": select().where(Job.id > 0),
     "an alias": select(aliased(Job)).where(true()),
 }
 

@@ -1,7 +1,7 @@
 """What workers are given besides their arguments: sessions, dependencies, rows."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, delete, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
-from sqla_oban import JobState, SqlaOban, inject, job
+from sqla_oban import Job, JobState, SqlaOban, inject, job, worker
 from sqla_oban.errors import ConfigurationError, DeclarationError, InvalidArguments
 from sqla_oban.telemetry.events import JobFailed, JobFinished
 from sqla_oban.testing import Drained, drain, perform_job
@@ -178,6 +178,79 @@ async def test_dependencies_are_made_for_each_execution_and_closed_after(
     for number in (1, 2):
         await perform_job(worker.new(number), dependencies={Carrier: factory})
     assert [(one.shipped, one.closed) for one in SEEN] == [([1], closed), ([2], closed)]
+
+
+def heedless() -> Iterator[Carrier]:
+    with suppress(Exception):
+        yield Carrier()
+
+
+async def heedless_async() -> AsyncIterator[Carrier]:
+    with suppress(Exception):
+        yield Carrier()
+
+
+@job(name="providing.drop")
+async def drop(carrier: Carrier = inject()) -> None:
+    raise ValueError("dropped it")
+
+
+@job(name="providing.drop_sync")
+def drop_sync(carrier: Carrier = inject()) -> None:
+    raise ValueError("dropped it")
+
+
+@pytest.mark.parametrize(("worker", "factory"), [(drop, heedless), (drop, heedless_async), (drop_sync, heedless)])
+async def test_what_a_worker_raises_is_not_swallowed_by_what_it_was_given(worker: Any, factory: Any) -> None:
+    with pytest.raises(ValueError, match="dropped it"):
+        await perform_job(worker.new(), dependencies={Carrier: factory})
+
+
+@worker(name="providing.Deliver")
+class Deliver:
+    async def process(
+        self, job: Job, carrier: Carrier = inject(), *, session: AsyncSession = inject(), speed: int = 3
+    ) -> None:
+        order = await session.get_one(Order, job.args["order_id"])
+        order.item += f" delivered at {speed}"
+        carrier.shipped.append(order.id)
+        SEEN.append(carrier)
+        await session.commit()
+
+
+@worker(name="providing.Carry")
+class Carry:
+    def process(self, job: Job, carrier: Carrier = inject()) -> None:
+        carry_sync(job.args["number"], carrier)
+
+
+async def test_a_class_worker_is_given_what_its_process_takes_besides_the_job(
+    engine: AsyncEngine, order: Order, start: Any, events: Recorder
+) -> None:
+    await start(queues={"default": 5}, dependencies={Carrier: generated})
+    await enqueue(engine, Deliver.new({"order_id": order.id}), Carry.new({"number": 9}))
+    await events.wait_for(JobFinished, count=2, state=JobState.COMPLETED)
+    assert await item(engine) == "book delivered at 3"
+    assert sorted((one.shipped, one.closed) for one in SEEN) == sorted([([order.id], True), ([9], True)])
+
+
+class Late:
+    async def process(self, job: "Nowhere", carrier: "Carrier" = inject()) -> str:  # type: ignore[name-defined]  # noqa: F821
+        return type(carrier).__name__
+
+
+async def test_what_a_class_workers_job_is_called_need_not_be_known() -> None:
+    """As where `Job` is imported for type checkers only."""
+    assert await perform_job(worker(name="providing.Late")(Late), dependencies={Carrier: Carrier}) == "Carrier"
+
+
+async def test_what_nobody_gives_to_a_class_worker_fails_the_attempt() -> None:
+    @worker(name="providing.Greedy")
+    class Greedy:
+        def process(self, job: Job, number: int) -> None: ...
+
+    with pytest.raises(DeclarationError, match=r"Greedy.process takes the job and what inject\(\) marks, .* 'number'"):
+        await perform_job(Greedy)
 
 
 @pytest.mark.parametrize("factory", [awaited, generated_async])

@@ -52,8 +52,8 @@ async def test_a_writer_that_had_begun_before_is_watched_until_it_ends() -> None
     assert len(looks) == 1
     notifier.writing.clear()
     assert await falling.fall() is True, "what it wrote may be visible now"
-    assert falling.pause is None
     assert len(looks) == 2, "also what it scheduled"
+    assert falling.pause is None
 
 
 async def test_a_new_connection_has_lost_the_key() -> None:

@@ -63,9 +63,12 @@ async def test_what_is_rolled_back_is_never_told(engine: AsyncEngine, events: Re
         await session.commit()
         session.add(Job(worker="closed"))
         await session.flush()
+        await session.close()
+        session.add(Job(worker="in the same session"))
+        await session.commit()
     async with AsyncSession(engine) as session, session.begin():
         session.add(Job(worker="last"))
-    assert told(events) == [["kept"], ["last"]]
+    assert told(events) == [["kept"], ["in the same session"], ["last"]]
 
 
 @both_drivers

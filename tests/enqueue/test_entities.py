@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import BigInteger, ForeignKey, Identity, Text, event, insert, select, text
+from sqlalchemy import BigInteger, ForeignKey, Identity, Text, TypeDecorator, event, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
@@ -82,6 +82,40 @@ class ZDog(ZAnimal):
 
     dog_id: Mapped[int] = mapped_column(ForeignKey("animals.id"), primary_key=True)
     __mapper_args__ = {"polymorphic_identity": "dog"}  # noqa: RUF012
+
+
+class Code:
+    """A value that JSON does not know, and that equals nothing but its like."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return self.text == other.text  # type: ignore[attr-defined,no-any-return]
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+class CodeType(TypeDecorator[Code]):
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Code | None, dialect: Any) -> str | None:
+        return None if value is None else value.text
+
+    def process_result_value(self, value: str | None, dialect: Any) -> Code | None:
+        return None if value is None else Code(value)
+
+
+class ZCountry(Base):
+    __tablename__ = "countries"
+
+    code: Mapped[Code] = mapped_column(CodeType, primary_key=True)
+
+
+@job(name="entities.visit")
+async def visit(country: ZCountry) -> None: ...
 
 
 @job(name="entities.welcome")

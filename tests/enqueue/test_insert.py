@@ -69,6 +69,21 @@ def sync_engine(database_url: URL, engine: AsyncEngine, request: pytest.FixtureR
     sync.dispose()
 
 
+@both_drivers
+async def test_what_a_job_says_beyond_a_new_one_is_stored_as_well(engine: AsyncEngine) -> None:
+    """As of the jobs of another database that are brought here."""
+    ago = datetime(2020, 1, 1, tzinfo=UTC)
+    past: dict[str, Any] = {"state": "completed", "completed_at": ago, "inserted_at": ago, "errors": [{"attempt": 1}]}
+    given = [Job(worker="new"), Job(worker="old", attempted_by=["a", "b"], attempted_at=ago, **past), Job(worker="new")]
+    async with AsyncSession(engine) as session, session.begin():
+        returned = await insert_all(session, given)
+    stored = await jobs(engine)
+    assert [one.id for one in returned] == [one.id for one in stored] == [1, 2, 3]
+    assert (stored[1].state, stored[1].errors, stored[1].attempted_by) == ("completed", [{"attempt": 1}], ["a", "b"])
+    assert {stored[1].completed_at, stored[1].inserted_at, stored[1].attempted_at, returned[1].completed_at} == {ago}
+    assert stored[2].completed_at is None
+
+
 def made(count: int = 5) -> list[Job]:
     return [work.with_options(priority=number % 10).new(number) for number in range(count)]
 

@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Identity, Text, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from sqla_oban import Cancel, Record, Snooze, current_job, inject, job
+from sqla_oban import Cancel, Job, Record, Snooze, current_job, inject, job, worker
 from tests.shop import GATES
 
 STEPS = ["before_work", "before_commit", "after_commit"]
@@ -58,6 +58,21 @@ async def pay_by_hand(note: str, step: str = "", session: AsyncSession = inject(
 @job(name="payments.pay_in_a_thread", transactional=True)
 def pay_in_a_thread(note: str, session: Session = inject()) -> None:
     session.add(Payment(note=note))
+
+
+@worker(name="payments.Pay", transactional=True, backoff=lambda _: 0.01)
+class Pay:
+    async def process(self, job: Job, session: AsyncSession = inject()) -> None:
+        session.add(Payment(note=job.args["note"]))
+        await session.flush()
+        if job.args["note"] == "fail":
+            raise ValueError(job.args["note"])
+
+
+@worker(name="payments.PayInAThread", transactional=True)
+class PayInAThread:
+    def process(self, job: Job, session: Session = inject()) -> None:
+        session.add(Payment(note=job.args["note"]))
 
 
 @job(name="payments.pay_at_gate", transactional=True, backoff=lambda _: 60)

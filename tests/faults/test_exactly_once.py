@@ -11,7 +11,18 @@ from sqlalchemy.orm import Session, sessionmaker
 from sqla_oban import Job, JobState, job
 from sqla_oban.errors import DeclarationError
 from sqla_oban.telemetry.events import JobFailed, JobFinished
-from tests.faults.payments import STEPS, Base, Payment, change_mind, pay, pay_at_gate, pay_by_hand, pay_in_a_thread
+from tests.faults.payments import (
+    STEPS,
+    Base,
+    Pay,
+    PayInAThread,
+    Payment,
+    change_mind,
+    pay,
+    pay_at_gate,
+    pay_by_hand,
+    pay_in_a_thread,
+)
 from tests.shop import gate
 from tests.support import Recorder, both_drivers, enqueue, eventually, jobs
 
@@ -70,13 +81,26 @@ async def test_a_process_killed_at_any_step_leaves_one_effect(
     assert (before, (await only_job(engine)).attempt) == ((["a"], 1) if committed else ([], 2))
 
 
-async def test_a_sync_worker_commits_its_outcome_likewise(engine: AsyncEngine, start: Any, events: Recorder) -> None:
-    sync_engine = create_engine(engine.url.set(drivername="postgresql+psycopg"))
+@pytest.mark.parametrize("sync_driver", ["psycopg", "psycopg2"])
+@pytest.mark.parametrize("new", [lambda: pay_in_a_thread.new("a"), lambda: PayInAThread.new({"note": "a"})])
+async def test_a_sync_worker_commits_its_outcome_likewise(
+    engine: AsyncEngine, start: Any, events: Recorder, sync_driver: str, new: Any
+) -> None:
+    sync_engine = create_engine(engine.url.set(drivername=f"postgresql+{sync_driver}"))
     await start(queues={"default": 5}, dependencies={Session: sessionmaker(sync_engine)})
-    await enqueue(engine, pay_in_a_thread.new("a"))
+    await enqueue(engine, new())
     await events.wait_for(JobFinished, state=JobState.COMPLETED)
     assert ((await only_job(engine)).state, await paid(engine)) == (JobState.COMPLETED, ["a"])
     sync_engine.dispose()
+
+
+async def test_a_class_worker_commits_its_outcome_likewise(engine: AsyncEngine, start: Any, events: Recorder) -> None:
+    await start(queues={"default": 5})
+    await enqueue(engine, Pay.new({"note": "a"}), Pay.new({"note": "fail"}, max_attempts=1))
+    await events.wait_for(JobFinished, state=JobState.COMPLETED)
+    await events.wait_for(JobFinished, state=JobState.DISCARDED)
+    assert await paid(engine) == ["a"]
+    assert (await jobs(engine))[0].state is JobState.COMPLETED
 
 
 @pytest.mark.parametrize(

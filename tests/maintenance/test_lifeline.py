@@ -11,7 +11,7 @@ from sqla_oban import JobState
 from sqla_oban.queries.producers import producer_id
 from sqla_oban.queries.rescue import rescue
 from sqla_oban.settings import LifelineSettings
-from sqla_oban.telemetry.events import Beaten, JobFinished, JobRescued
+from sqla_oban.telemetry.events import Beaten, JobFinished, JobRefused, JobRescued, ServiceFailed
 from tests.shop import gate, noop, pass_gate
 from tests.support import Recorder, enqueue, eventually, fast_settings, jobs
 
@@ -121,6 +121,31 @@ async def test_rescues_go_on_batch_after_batch_past_locked_rows(
     await events.wait_for(JobRescued, id=3)
 
 
+async def test_an_orphan_that_a_unique_index_refuses_holds_up_no_other(
+    engine: AsyncEngine, start: Any, events: Recorder
+) -> None:
+    """As where an application allows one available job of a kind, and another was enqueued while this one ran."""
+    holder = str(producer_id())
+    await execute(engine, PRODUCER, holder=holder, meta='{"ttl": 5}', silent=6)
+    for _ in range(7):
+        await execute(engine, EXECUTING, holder=holder, age=60, attempt=1)
+    await execute(engine, "UPDATE oban_jobs SET meta = jsonb_build_object('kind', id)")
+    await execute(
+        engine, "INSERT INTO oban_jobs (worker, queue, meta) VALUES ('shop.noop', 'elsewhere', '{\"kind\": 3}')"
+    )
+    await execute(engine, "CREATE UNIQUE INDEX one_of_a_kind ON oban_jobs ((meta -> 'kind')) WHERE state = 'available'")
+    try:
+        await start(queues={"default": 1}, lifeline=LifelineSettings(interval=0.1, batch=4))
+        await events.wait_for(JobRescued, count=6)
+        assert {event.id for event in events.of(JobRescued)} == {1, 2, 4, 5, 6, 7}
+        (refused,) = await events.wait_for(JobRefused)
+        assert refused.id == 3
+        assert "one_of_a_kind" in refused.error
+        assert events.of(ServiceFailed) == []
+    finally:
+        await execute(engine, "DROP INDEX one_of_a_kind")
+
+
 async def test_only_the_leader_rescues(engine: AsyncEngine, start: Any, events: Recorder) -> None:
     holder = str(producer_id())
     await execute(engine, PRODUCER, holder=holder, meta='{"ttl": 5}', silent=6)
@@ -153,7 +178,7 @@ async def test_a_job_claimed_anew_while_it_is_being_looked_at_is_left_alone(engi
         return sql.replace("WHERE oban_jobs.state", held, 1) if "suspects" in sql else sql, parameters
 
     event.listen(engine.sync_engine, "before_cursor_execute", hold_up, retval=True)
-    asked = {"batch": 10, "grace": 30.0, "rescue_after": None}
+    asked: dict[str, Any] = {"batch": 10, "grace": 30.0, "rescue_after": None, "aside": []}
     async with engine.connect() as gate:
         await gate.execute(text("SELECT pg_advisory_lock(42)"))
 

@@ -53,7 +53,7 @@ async def test_whatever_the_outcome_the_job_ends_cancelled(state: JobState, tabl
 async def test_a_release_and_a_rescue_end_it_as_well(table: Table) -> None:
     for statement, asked in (
         (RELEASE, {"producer": "me", "keep": []}),
-        (RESCUE, {"batch": 10, "grace": 1.0, "rescue_after": 1e-9}),
+        (RESCUE, {"batch": 10, "grace": 1.0, "rescue_after": 1e-9, "aside": []}),
     ):
         row, other = await executing(table), await executing(table, requested=False)
         assert len(await table.run(statement, **asked)) == 2
@@ -66,7 +66,7 @@ async def test_a_release_and_a_rescue_end_it_as_well(table: Table) -> None:
 
 async def test_an_exhausted_orphan_is_cancelled_not_discarded(table: Table) -> None:
     row = await executing(table, max_attempts="1")
-    await table.run(RESCUE, batch=10, grace=1.0, rescue_after=1e-9)
+    await table.run(RESCUE, batch=10, grace=1.0, rescue_after=1e-9, aside=[])
     written = await table.job(row.id)
     assert (written.state, written.discarded_at) == ("cancelled", None)
 

@@ -14,7 +14,7 @@ RESCUE = rescue(None)
 
 
 async def rescued(table: Table, *, batch: int = 100, grace: float = 5, after: float | None = None) -> dict[int, str]:
-    rows = await table.run(RESCUE, batch=batch, grace=grace, rescue_after=after)
+    rows = await table.run(RESCUE, batch=batch, grace=grace, rescue_after=after, aside=[])
     return {one.id: one.state for one in (Rescued._make(row) for row in rows)}
 
 

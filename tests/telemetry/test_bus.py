@@ -1,6 +1,7 @@
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -45,6 +46,26 @@ def test_a_handler_of_events_as_such_gets_them_all(kept: Kept) -> None:
     telemetry.emit(Beaten(node="a"))
     assert kept.events == told
     assert not bus.wanted(Beaten)
+
+
+@dataclass
+class Counter:
+    """A handler that has equals, and so no hash."""
+
+    count: int = 0
+
+    def __call__(self, _: Event) -> None:
+        self.count += 1
+
+
+def test_a_handler_need_not_be_hashable() -> None:
+    counter = Counter()
+    telemetry.attach(counter, Beaten, Event)
+    telemetry.emit(Beaten(node="a"))
+    assert counter.count == 1
+    telemetry.detach(counter)
+    telemetry.emit(Beaten(node="a"))
+    assert counter.count == 1
 
 
 def test_attaching_again_changes_nothing(kept: Kept) -> None:

@@ -120,7 +120,10 @@ class JobsStaged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRefused(Event):
-    """A due job could not be made available (a trigger of the user's?); it is left alone for `retry_in` seconds."""
+    """A due job could not be made available, or an orphan not be rescued (a trigger of the user's?).
+
+    It is left alone for `retry_in` seconds.
+    """
 
     id: int
     error: str
