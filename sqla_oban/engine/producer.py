@@ -13,6 +13,7 @@ from sqla_oban.engine.acker import Acker
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.executor import Executor
 from sqla_oban.engine.front import Front
+from sqla_oban.engine.herd import Herd
 from sqla_oban.engine.running import Running
 from sqla_oban.engine.service import Service
 from sqla_oban.engine.sleep import Sleep
@@ -74,6 +75,9 @@ class Producer(Service):
         self._holder = [node, str(uuid)]
         self._release = release(schema)
         self._front = Front()
+        self._herd = Herd()
+        self._heard = False
+        self._answer: asyncio.TimerHandle | None = None
         self._audited = time.monotonic()
         self._full_since: float | None = None
         self._claiming = asyncio.Lock()
@@ -89,6 +93,15 @@ class Producer(Service):
         self._front.rewind_soon()
         self.wake()
 
+    def hear(self) -> None:
+        """A notice says that there is new work, to this node and to others."""
+        if self._answer is None:  # else the look that is to come finds it as well
+            self._answer = asyncio.get_running_loop().call_later(self._herd.hold_back(), self._answer_notice)
+
+    def _answer_notice(self) -> None:
+        self._answer, self._heard = None, True
+        self.look()
+
     async def tick(self) -> float | None:
         """Claim until nothing is left or every slot is taken."""
         if time.monotonic() - self._audited > AUDIT:
@@ -100,6 +113,7 @@ class Producer(Service):
                 if self._fenced:  # these may be others' by now; the audit that `unfence` asks for sorts it out
                     return None
                 self._set_running(claimed)
+            self._tell_herd(len(claimed))
             if len(claimed) < demand and not await self._is_more_expected():
                 return self._sleep.pause
         return await self._wait_for_room()
@@ -176,6 +190,11 @@ class Producer(Service):
         if claimed:
             telemetry.emit(JobsClaimed(node=self.node, queue=self.queue, count=len(claimed)))
         return claimed
+
+    def _tell_herd(self, found: int) -> None:
+        if self._heard:
+            self._heard = False
+            self._herd.found(found)
 
     async def _is_more_expected(self) -> bool:
         """After a short claim: whether there may be more, before the front or in commits under way."""

@@ -50,7 +50,7 @@ class Switchboard:
             return
         producer = self._producers.open.get(str(notice.get("queue")))
         if producer is not None:
-            producer.look()
+            self._loop.call_soon_threadsafe(producer.hear)
 
     def _on_signal(self, notice: Mapping[str, Any]) -> None:
         signal = understood(notice)
