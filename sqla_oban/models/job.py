@@ -36,6 +36,7 @@ from sqla_oban.models.checks import (
     normal_tags,
 )
 from sqla_oban.models.entity import Args, Entity
+from sqla_oban.outcomes import RESULT
 from sqla_oban.payload import snapshot
 from sqla_oban.states import JobState
 
@@ -119,8 +120,8 @@ class JobMixin:
 
     @property
     def result(self) -> Any:
-        """What the worker recorded by returning `Record(value)`; None when it recorded nothing."""
-        return self.meta.get("return") if self.meta and self.meta.get("recorded") is True else None
+        """What the worker recorded by returning `Record(value)`; None when there is no such value."""
+        return self.meta.get(RESULT) if self.meta else None
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[SchemaItem | dict[str, object], ...] | None:  # noqa: N805 (a directive is called with the class)
