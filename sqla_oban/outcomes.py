@@ -4,10 +4,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqla_oban.errors import InvalidArguments, shown
 from sqla_oban.payload import snapshot
+
+RESULT: Final = "recorded_value"
+"""The key in a job's meta of what `Record` keeps, a JSON value.
+
+Not `return` beside `recorded`, where Oban's other libraries keep a term of Erlang's and their dashboard decodes one.
+"""
 
 MAX_DELAY = 100 * 365 * 86_400.0
 """Seconds; what is scheduled further away than a century is a mistake in a unit."""

@@ -242,7 +242,8 @@ def _say(session: Session, place: Place, fields: Mapping[str, Any], told: Mappin
         session.execute(unsay(fields), where)
         session.execute(FORGET, ours)
     notice: dict[str, Any] = {"action": "queues"}
-    if not session.scalar(FOREIGN, ours):
+    # A node of another library that runs no queue at the moment is not to be seen, and may be told to start one.
+    if told["action"] != "start" and not session.scalar(FOREIGN, ours):
         _signal(session, notice, runners)
         return
     ident = "any" if place.node == EVERY_NODE else f"{runners.name}.{place.node}"

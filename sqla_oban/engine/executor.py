@@ -17,7 +17,7 @@ from sqla_oban.engine.execution import Execution
 from sqla_oban.engine.loading import load, moment
 from sqla_oban.errors import JobTimeout, UnknownWorker
 from sqla_oban.models import Job
-from sqla_oban.outcomes import Cancel, Record, Snooze
+from sqla_oban.outcomes import RESULT, Cancel, Record, Snooze
 from sqla_oban.payload import storable_text
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
@@ -243,7 +243,7 @@ def _meant(claimed: Claimed, result: object) -> Ack:
             meta = None if result.meta is None else json.dumps(dict(result.meta))
             return Ack(claimed.id, claimed.attempted_at, JobState.SCHEDULED, delay=result.delay, refund=True, meta=meta)
         case Record():
-            meta = json.dumps({"recorded": True, "return": result.value})
+            meta = json.dumps({RESULT: result.value})
             return Ack(claimed.id, claimed.attempted_at, JobState.COMPLETED, meta=meta)
         case Cancel():
             reason = clipped(storable_text(f"cancelled: {result.reason}"))

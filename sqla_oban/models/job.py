@@ -38,6 +38,7 @@ from sqla_oban.models.checks import (
     normal_tags,
 )
 from sqla_oban.models.entity import Args
+from sqla_oban.outcomes import RESULT
 from sqla_oban.states import JobState
 
 JOB_STATE = Enum(JobState, name="oban_job_state", values_callable=lambda states: [state.value for state in states])
@@ -120,9 +121,9 @@ class JobMixin:
 
     @property
     def result(self) -> Any:
-        """What the worker recorded by returning `Record(value)`; None when it recorded nothing."""
+        """What the worker recorded by returning `Record(value)`; None when there is no such value."""
         meta: object = self.meta  # another library may have stored any JSON
-        return meta.get("return") if isinstance(meta, dict) and meta.get("recorded") is True else None
+        return meta.get(RESULT) if isinstance(meta, dict) else None
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[SchemaItem | dict[str, object], ...] | None:  # noqa: N805 (a directive is called with the class)

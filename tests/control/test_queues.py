@@ -361,9 +361,19 @@ async def test_foreign_rows_are_shown_as_far_as_they_make_sense(engine: AsyncEng
 async def test_our_own_nodes_are_told_only_to_look(engine: AsyncEngine, signals: list[dict[str, Any]]) -> None:
     queues = SqlaOban(engine).queues
     await queues.pause("mail")
-    await queues.start("mail", limit=3, node="one")
+    await queues.stop("mail", node="one")
     await eventually(lambda: len(signals) == 2, "two signals")
     assert signals == [{"action": "queues"}] * 2
+
+
+async def test_a_start_is_told_to_other_libraries_although_none_is_seen(
+    engine: AsyncEngine, signals: list[dict[str, Any]]
+) -> None:
+    """A node that runs no queues at the moment has no row of its own."""
+    await SqlaOban(engine).queues.start("mail", limit=3, node="one")
+    await eventually(lambda: len(signals) == 2, "two signals")
+    said = {"action": "start", "queue": "mail", "limit": 3, "paused": False, "ident": "Oban.one"}
+    assert signals == [{"action": "queues", "said": said}, said]
 
 
 async def test_producers_of_another_library_are_told_in_its_words(
