@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Executable, Row, text
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from sqla_oban.engine.poolers import explained, is_pooled
+from sqla_oban.errors import ConfigurationError
 
 T = TypeVar("T")
 
@@ -32,18 +35,26 @@ class Link:
     Statements of one link run one after the other. One that takes longer than `timeout` seconds breaks the link:
     a half-open connection would otherwise hang for as long as TCP keeps hoping.
 
+    Behind a pooler (`pooled`, known once it is open) it changes no settings of the session, which others will get
+    next, but for one that PgBouncer keeps apart for each of its clients.
+
     Args:
         engine: the user's.
         purpose: shown in `pg_stat_activity` as part of the application's name.
         schema: of the tables; None for the search path's.
         timeout: seconds a statement may take.
+        lock_timeout: seconds it may wait for a lock; almost everything here passes over locked rows or can come back.
     """
 
-    def __init__(self, engine: AsyncEngine, *, purpose: str, schema: str | None, timeout: float) -> None:
+    def __init__(
+        self, engine: AsyncEngine, *, purpose: str, schema: str | None, timeout: float, lock_timeout: float = 2.0
+    ) -> None:
+        self.pooled = False
         self._application = engine
         self._purpose = purpose
         self._schema = schema
         self._timeout = timeout
+        self._lock_timeout = lock_timeout
         self._engine: AsyncEngine | None = None
         self._connection: AsyncConnection | None = None
         self._lock = asyncio.Lock()
@@ -56,20 +67,43 @@ class Link:
 
         Raises:
             DBAPIError, OSError, TimeoutError: it failed; whether it took effect is unknown if the link broke.
+            ConfigurationError: the engine does not suit the pooler that it leads through.
         """
         async with asyncio.timeout(self._timeout):
             await self._lock.acquire()
         try:
             rows = await _within(self._timeout, self._run(statement, parameters))
         except BaseException as error:
-            if not is_usable_after(error):
+            misfit = explained(error, self._application.dialect.driver)
+            if misfit is not None or not is_usable_after(error):
                 await self._discard()
+            if misfit is not None:
+                raise misfit from error
             raise
         finally:
             if self._connection is not None and self.on_idle is not None:
                 self.on_idle()
             self._lock.release()
         return rows
+
+    def another(self, purpose: str) -> "Link":
+        """One more link to the same address, not opened yet."""
+        return Link(self._application, purpose=purpose, schema=self._schema, timeout=self._timeout)
+
+    @contextlib.asynccontextmanager
+    async def quiet(self) -> AsyncIterator[None]:
+        """Keep statements waiting meanwhile, for half the time at most that they would wait.
+
+        Raises:
+            TimeoutError: it took longer, or a statement did before it.
+        """
+        async with asyncio.timeout(self._timeout):
+            await self._lock.acquire()
+        try:
+            async with asyncio.timeout(self._timeout / 2):
+                yield
+        finally:
+            self._lock.release()
 
     async def drop(self) -> None:
         """Close the connection; the next statement opens another."""
@@ -99,13 +133,25 @@ class Link:
             )
         self._connection = await self._engine.connect()
         try:
-            await self._connection.execute(SESSION, {"application": f"sqla_oban {self._purpose}"})
+            await self._prepare(self._connection)
             if self.on_open is not None:
                 await self.on_open(self._connection)
         except BaseException:  # half prepared is not usable, whatever the error says
             await self._discard()
             raise
         return self._connection
+
+    async def _prepare(self, connection: AsyncConnection) -> None:
+        self.pooled = await is_pooled(connection)
+        isolation = await connection.scalar(SHARED)
+        if not self.pooled:
+            own = {"lock_timeout": f"{self._lock_timeout:.0f}s", "application": f"sqla_oban {self._purpose}"}
+            await connection.execute(OWN, own)
+        elif isolation != "read committed":
+            raise ConfigurationError(
+                f"behind a pooler a runner cannot choose its isolation level, and the default is {isolation!r}: "
+                "ALTER ROLE ... SET default_transaction_isolation = 'read committed', or give its engine another role"
+            )
 
     async def _discard(self) -> None:
         """Never raises and never hangs: the connection may be broken in any way."""
@@ -149,12 +195,17 @@ async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-SESSION = text(
-    "SELECT set_config('default_transaction_isolation', 'read committed', false), "
-    "set_config('datestyle', 'ISO', false), "  # the claim and the lease hand moments over as text
-    "set_config('lock_timeout', '2s', false), "  # everything here passes over locked rows or can come back
-    "set_config('idle_session_timeout', '0', false), set_config('application_name', :application, false)"
+SHARED = text(
+    "SELECT current_setting('default_transaction_isolation'), "
+    "set_config('datestyle', 'ISO', false)"  # the claim and the lease hand moments over as text
 )
+"""What may be set behind a pooler as well: PgBouncer gives each client its own back."""
+OWN = text(
+    "SELECT set_config('default_transaction_isolation', 'read committed', false), "
+    "set_config('lock_timeout', :lock_timeout, false), set_config('idle_session_timeout', '0', false), "
+    "set_config('application_name', :application, false)"
+)
+"""What only a session that is ours alone may be set to."""
 
 
 def is_bad_data(error: Exception) -> bool:
