@@ -219,7 +219,7 @@ class SqlaOban(Lifespan):
                 home = await connection.run_sync(home_of, schema=self._settings.schema)
             if self._settings.queues or self._settings.leadership:
                 if self._settings.listen_url is not None:
-                    await check_direct(self._settings.listen_url, self._engine, home=home)
+                    await check_direct(self._settings.listen_url, self._engine)
                 node = Node(self._engine, self._settings, home=home)
                 await node.start()
                 self._node = node

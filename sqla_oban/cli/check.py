@@ -18,6 +18,7 @@ from sqla_oban.cli.options import (
     app_option,
     config_option,
     imports_option,
+    listen_url_option,
     queues_option,
     refuse_url_beside_app,
     schema_option,
@@ -31,6 +32,7 @@ from sqla_oban.workers.registry import REGISTRY
 @click.command()
 @app_option
 @url_option
+@listen_url_option
 @queues_option
 @imports_option
 @schema_option

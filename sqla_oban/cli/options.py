@@ -34,6 +34,9 @@ config_option = click.option(
     help="A TOML file with settings; default: sqla_oban.toml, or [tool.sqla_oban] in pyproject.toml.",
 )
 url_option = click.option("--url", help=f"The database, as {EXAMPLE}; asyncpg and psycopg can be named.")
+listen_url_option = click.option(
+    "--listen-url", help="The same database past a pooler in transaction mode, for the one connection that listens."
+)
 schema_option = click.option("--schema", help="The schema of the tables; default: where the search path finds them.")
 app_option = click.option(
     "--app",

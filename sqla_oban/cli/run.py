@@ -17,6 +17,7 @@ from sqla_oban.cli.options import (
     app_option,
     config_option,
     imports_option,
+    listen_url_option,
     log_format_option,
     log_level_option,
     node_option,
@@ -34,6 +35,7 @@ from sqla_oban.telemetry.events import RunnerStarted
 @click.command()
 @app_option
 @url_option
+@listen_url_option
 @queues_option
 @imports_option
 @node_option

@@ -5,15 +5,12 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sqla_oban.errors import ConfigurationError, UnsupportedEngine
-from sqla_oban.identifiers import quoted
 
 WITHOUT_DRIVER = ("postgresql", "postgres")
 DRIVERS = ("asyncpg", "psycopg", "psycopg_async")
 
-PLACE = text(
-    "SELECT pg_postmaster_start_time() AS server, current_database() AS database, "
-    "CAST(to_regclass(:jobs) AS oid) AS jobs"
-)
+PLACE = text("SELECT pg_postmaster_start_time(), current_database()")
+"""Which server, and which of its databases; it tells a standby from its primary, too."""
 
 
 def direct_url(value: object, driver: str) -> URL:
@@ -38,31 +35,31 @@ def direct_url(value: object, driver: str) -> URL:
         raise ConfigurationError(f"listen_url must lead to PostgreSQL, it names {url.get_backend_name()}")
     if url.drivername.partition("+")[2] not in DRIVERS:
         raise UnsupportedEngine(f"listen_url names {url.drivername}; a runner listens by asyncpg or psycopg")
-    return _with_ssl(url)
+    return with_ssl(url)
 
 
-async def check_direct(url: URL, engine: AsyncEngine, *, home: str) -> None:
-    """Make sure that `url` leads to the very tables that `engine` does.
+async def check_direct(url: URL, engine: AsyncEngine) -> None:
+    """Make sure that `url` leads to where `engine` does.
 
     Raises:
         ConfigurationError: it does not, and nothing would ever be heard there.
     """
     direct = create_async_engine(url)
     try:
-        places = [await _place(one, home) for one in (direct, engine)]
+        places = [await _place(one) for one in (direct, engine)]
     finally:
         await direct.dispose()
     if places[0] != places[1]:
         raise ConfigurationError("listen_url must lead to the engine's own database, it leads to another")
 
 
-async def _place(engine: AsyncEngine, home: str) -> tuple[object, ...]:
+async def _place(engine: AsyncEngine) -> tuple[object, ...]:
     async with engine.connect() as connection:
-        return tuple((await connection.execute(PLACE, {"jobs": f"{quoted(home)}.oban_jobs"})).one())
+        return tuple((await connection.execute(PLACE)).one())
 
 
-def _with_ssl(url: URL) -> URL:
-    """`sslmode` is libpq's name, which such addresses carry; asyncpg calls the same option `ssl`."""
+def with_ssl(url: URL) -> URL:
+    """As its driver reads it: `sslmode` is libpq's name, which such addresses carry, and `ssl` asyncpg's."""
     if url.drivername != "postgresql+asyncpg":
         return url
     return url.set(query={"ssl" if name == "sslmode" else name: value for name, value in url.query.items()})

@@ -4,6 +4,9 @@ Behind one, each statement may run in another session. What a session keeps is t
 settings, its advisory locks, its LISTEN, and its prepared statements.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,10 +15,6 @@ from sqla_oban.errors import UnsupportedEngine
 
 MIXED_UP = ("26000", "42P05")
 """SQLSTATEs of a prepared statement that is not there, or there already: it was made in another session."""
-REMEDIES = {
-    "asyncpg": "connect_args={'statement_cache_size': 0}, and no prepared_statement_name_func",
-    "psycopg": "connect_args={'prepare_threshold': None}",
-}
 
 
 async def is_pooled(connection: AsyncConnection) -> bool:
@@ -36,5 +35,15 @@ def explained(error: BaseException, driver: str) -> UnsupportedEngine | None:
         return None
     return UnsupportedEngine(
         "a pooler mixes up the engine's prepared statements: have it make none, by create_async_engine(..., "
-        f"{REMEDIES[driver]}); or set max_prepared_statements in PgBouncer 1.21 or newer"
+        f"connect_args={preparing_nothing(driver)}) and without a prepared_statement_name_func; or set "
+        "max_prepared_statements in PgBouncer 1.21 or newer"
     )
+
+
+def preparing_nothing(driver: str) -> Mapping[str, Any]:
+    """The `connect_args` by which `driver` leaves no prepared statement in a session.
+
+    asyncpg then sends each statement without a name, together with its values. Under a name of its own, as by
+    `prepared_statement_name_func`, it would send them apart, and in AUTOCOMMIT to two sessions.
+    """
+    return {"statement_cache_size": 0} if driver == "asyncpg" else {"prepare_threshold": None}

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeAlias
 
 import pytest
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sqla_oban import JobState, SqlaOban, insert_all
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.notifier import POOLED, Notifier
-from sqla_oban.engine.poolers import is_pooled
+from sqla_oban.engine.poolers import is_pooled, preparing_nothing
 from sqla_oban.errors import ConfigurationError, UnsupportedEngine
 from sqla_oban.settings import HeartbeatSettings, NotifierSettings, StagerSettings
 from sqla_oban.telemetry.events import JobFinished, JobsClaimed, LeadershipGained, ListenerDown, ListenerUp
@@ -20,7 +20,6 @@ from tests import pgbouncer
 from tests.shop import noop
 from tests.support import Recorder, both_drivers, enqueue, eventually, jobs
 
-ARGUMENTS = {"asyncpg": {"statement_cache_size": 0}, "psycopg": {"prepare_threshold": None}}
 SELDOM = StagerSettings(interval=600, deaf_interval=600)
 """Finds nothing by polling within a test's time."""
 OFTEN = NotifierSettings(health_interval=0.3)
@@ -36,9 +35,9 @@ async def through(engine: AsyncEngine, driver: str) -> AsyncIterator[Through]:
     """Engines that lead through a PgBouncer of their own: `through(mode="session")`."""
     async with contextlib.AsyncExitStack() as stack:
 
-        def make(arguments: dict[str, Any] = ARGUMENTS[driver], **options: Any) -> AsyncEngine:
+        def make(arguments: Mapping[str, Any] = preparing_nothing(driver), **options: Any) -> AsyncEngine:
             url = stack.enter_context(pgbouncer.bouncing(engine.url, **options))
-            made = create_async_engine(url, connect_args=arguments)
+            made = create_async_engine(url, connect_args=dict(arguments))
             stack.push_async_callback(made.dispose)
             return made
 
@@ -46,10 +45,10 @@ async def through(engine: AsyncEngine, driver: str) -> AsyncIterator[Through]:
 
 
 @pytest.fixture
-def warnings(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
+def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """What this library has warned of."""
     caplog.set_level(logging.WARNING, "sqla_oban")
-    yield lambda: [record.getMessage() for record in caplog.records if record.name.startswith("sqla_oban")]
+    return lambda: [record.getMessage() for record in caplog.records if record.name.startswith("sqla_oban")]
 
 
 async def all_completed(engine: AsyncEngine, count: int) -> bool:
@@ -120,7 +119,8 @@ async def test_what_others_get_of_a_shared_session_is_as_it_was(
 
 async def left_in(connection: AsyncConnection) -> tuple[Any, ...]:
     question = text(
-        "SELECT pg_backend_pid(), current_setting('datestyle'), current_setting('lock_timeout'), current_setting('idle_session_timeout'), "
+        "SELECT pg_backend_pid(), current_setting('datestyle'), current_setting('lock_timeout'), "
+        "current_setting('idle_session_timeout'), "
         "current_setting('default_transaction_isolation'), current_setting('application_name'), "
         "(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()), "
         "(SELECT count(*) FROM pg_listening_channels() AS channel WHERE channel LIKE '%oban\\_%' "
@@ -191,10 +191,7 @@ async def test_an_application_enqueues_through_it(through: Through) -> None:
     assert len(await jobs(pooled)) == 20
 
 
-MIXED_UP = {
-    "asyncpg": {},
-    "psycopg": {"prepare_threshold": 0},
-}
+MIXED_UP: dict[str, dict[str, Any]] = {"asyncpg": {}, "psycopg": {"prepare_threshold": 0}}
 
 
 @both_drivers
