@@ -1,6 +1,7 @@
 import importlib
 import sys
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from sqla_oban import Job
 from sqla_oban.migrations import migrate
+from tests.examples.server import free_port, poll, running, wait_until
 from tests.support import eventually
 
 BICYCLE = {"id": "A-17", "item": "a bicycle"}
@@ -111,3 +113,16 @@ async def test_what_is_no_order_is_refused(module: Any, client: httpx.AsyncClien
 @pytest.mark.parametrize(("path", "status"), [("/orders/B-1", 404), ("/orders/%00", 422)])
 async def test_an_order_that_does_not_exist_is_not_found(client: httpx.AsyncClient, path: str, status: int) -> None:
     assert (await client.get(path)).status_code == status
+
+
+def test_it_runs_as_its_readme_says(url: URL, tmp_path: Path) -> None:
+    given = {"DATABASE_URL": url.render_as_string(hide_password=False)}
+    port, log = free_port(), tmp_path / "log"
+    here = f"http://127.0.0.1:{port}/orders"
+    with running("alembic", "upgrade", "head", log=log, **given) as process:
+        assert process.wait() == 0, log.read_text()
+    with running("uvicorn", "examples.fastapi_app.app:app", "--port", str(port), log=log, **given) as process:
+        wait_until(process, log, here)
+        assert httpx.post(here, json=BICYCLE).status_code == 201
+        assert poll(f"{here}/A-17", "confirmed_at")
+    assert "Application shutdown complete" in log.read_text()
