@@ -9,7 +9,7 @@ from sqlalchemy import Executable, Row, text
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from sqla_oban.engine.poolers import explained, is_pooled
+from sqla_oban.engine.poolers import explained, promised_process
 from sqla_oban.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -142,12 +142,13 @@ class Link:
         return self._connection
 
     async def _prepare(self, connection: AsyncConnection) -> None:
-        self.pooled = await is_pooled(connection)
-        isolation = await connection.scalar(SHARED)
-        if not self.pooled:
-            own = {"lock_timeout": f"{self._lock_timeout:.0f}s", "application": f"sqla_oban {self._purpose}"}
-            await connection.execute(OWN, own)
-        elif isolation != "read committed":
+        given = {
+            "promised": await promised_process(connection),
+            "lock_timeout": f"{self._lock_timeout:.0f}s",
+            "application": f"sqla_oban {self._purpose}",
+        }
+        self.pooled, isolation = (await connection.execute(SESSION, given)).one()[:2]
+        if self.pooled and isolation != "read committed":
             raise ConfigurationError(
                 f"behind a pooler a runner cannot choose its isolation level, and the default is {isolation!r}: "
                 "ALTER ROLE ... SET default_transaction_isolation = 'read committed', or give its engine another role"
@@ -195,17 +196,16 @@ async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-SHARED = text(
-    "SELECT current_setting('default_transaction_isolation'), "
-    "set_config('datestyle', 'ISO', false)"  # the claim and the lease hand moments over as text
+SESSION = text(
+    "SELECT pooled, current_setting('default_transaction_isolation'), "
+    "set_config('datestyle', 'ISO', false), "  # the claim and the lease hand moments over as text
+    "CASE WHEN NOT pooled THEN set_config('default_transaction_isolation', 'read committed', false) END, "
+    "CASE WHEN NOT pooled THEN set_config('lock_timeout', :lock_timeout, false) END, "
+    "CASE WHEN NOT pooled THEN set_config('idle_session_timeout', '0', false) END, "
+    "CASE WHEN NOT pooled THEN set_config('application_name', :application, false) END "
+    "FROM (SELECT pg_backend_pid() <> CAST(:promised AS integer) AS pooled) AS found"
 )
-"""What may be set behind a pooler as well: PgBouncer gives each client its own back."""
-OWN = text(
-    "SELECT set_config('default_transaction_isolation', 'read committed', false), "
-    "set_config('lock_timeout', :lock_timeout, false), set_config('idle_session_timeout', '0', false), "
-    "set_config('application_name', :application, false)"
-)
-"""What only a session that is ours alone may be set to."""
+"""Whether the session is ours alone; if so, its settings. `datestyle` is one that PgBouncer gives each client back."""
 
 
 def is_bad_data(error: Exception) -> bool:

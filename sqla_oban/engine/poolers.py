@@ -7,7 +7,6 @@ settings, its advisory locks, its LISTEN, and its prepared statements.
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,16 +16,15 @@ MIXED_UP = ("26000", "42P05")
 """SQLSTATEs of a prepared statement that is not there, or there already: it was made in another session."""
 
 
-async def is_pooled(connection: AsyncConnection) -> bool:
-    """Whether something stands in between, in whatever mode it works.
+async def promised_process(connection: AsyncConnection) -> int:
+    """The process that was said to serve this connection, when it was opened.
 
-    A server says at the start which process serves the connection. A pooler, which cannot know that yet, says
-    something of its own.
+    If another answers, something stands in between, in whatever mode it works: a pooler cannot know at that moment
+    who will, and says something of its own.
     """
     driver = (await connection.get_raw_connection()).driver_connection
     assert driver is not None
-    said = driver.get_server_pid() if connection.dialect.driver == "asyncpg" else driver.info.backend_pid
-    return bool(said != await connection.scalar(select(func.pg_backend_pid())))
+    return int(driver.get_server_pid() if connection.dialect.driver == "asyncpg" else driver.info.backend_pid)
 
 
 def explained(error: BaseException, driver: str) -> UnsupportedEngine | None:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sqla_oban import JobState, SqlaOban, insert_all
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.notifier import POOLED, Notifier
-from sqla_oban.engine.poolers import is_pooled, preparing_nothing
+from sqla_oban.engine.poolers import preparing_nothing
 from sqla_oban.errors import ConfigurationError, UnsupportedEngine
 from sqla_oban.settings import HeartbeatSettings, NotifierSettings, StagerSettings
 from sqla_oban.telemetry.events import JobFinished, JobsClaimed, LeadershipGained, ListenerDown, ListenerUp
@@ -175,9 +175,11 @@ async def test_through_a_pooler_that_lends_whole_sessions_a_runner_hears(
 @both_drivers
 async def test_a_pooler_is_told_from_none(through: Through, engine: AsyncEngine) -> None:
     pooled = through()
-    async with engine.connect() as connection, pooled.connect() as through_it:
-        assert not await is_pooled(connection)
-        assert await is_pooled(through_it)
+    for application, expected in ((engine, False), (pooled, True)):
+        link = Link(application, purpose="test", schema=None, timeout=10)
+        await link.execute(select(1))
+        assert link.pooled is expected
+        await link.close()
 
 
 @both_drivers
