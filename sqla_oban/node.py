@@ -5,7 +5,8 @@ import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sqla_oban import telemetry
 from sqla_oban.engine.acker import Acker
@@ -25,7 +26,7 @@ from sqla_oban.engine.stager import Stager
 from sqla_oban.engine.switchboard import Switchboard
 from sqla_oban.maintenance.lifeline import Lifeline
 from sqla_oban.maintenance.pruner import Pruner
-from sqla_oban.maintenance.reindexer import Reindexer
+from sqla_oban.maintenance.reindexer import PATIENCE, Reindexer
 from sqla_oban.maintenance.scheduler import Scheduler
 from sqla_oban.queries.producers import DEREGISTER, producer_id
 from sqla_oban.settings import (
@@ -60,6 +61,7 @@ class Settings:
     node: str
     queues: Mapping[str, QueueConfig]
     schema: str | None
+    listen_url: URL | None
     leadership: bool
     shutdown_grace_period: float
     notifier: NotifierSettings
@@ -80,6 +82,8 @@ class Node:
 
     Three connections: `pulse` in the pulse thread (LISTEN, beats, the lease, rescue, cron), `claim` for the producers,
     and `ack` for all else that writes, so that the acknowledgement of one batch overlaps with the claim of the next.
+    `pulse` takes the address that is given for listening: a pooler that has no session to spare must not let a beat
+    wait, either. The engine's session settings do not hold there, so it names the schema.
 
     Args:
         engine: the user's.
@@ -87,12 +91,12 @@ class Node:
     """
 
     def __init__(self, engine: AsyncEngine, settings: Settings, *, home: str) -> None:
-        self._engine = engine
         self._settings = settings
         self._home = home
         self._pulse = Pulse()
+        self._direct = engine if settings.listen_url is None else create_async_engine(settings.listen_url)
         self._links = {
-            "pulse": Link(engine, purpose="pulse", schema=settings.schema, timeout=settings.heartbeat.patience),
+            "pulse": Link(self._direct, purpose="pulse", schema=home, timeout=settings.heartbeat.patience),
             "claim": Link(engine, purpose="claim", schema=settings.schema, timeout=STATEMENT_TIMEOUT),
             "ack": Link(engine, purpose="ack", schema=settings.schema, timeout=STATEMENT_TIMEOUT),
         }
@@ -194,13 +198,8 @@ class Node:
         await self._pulse.stop()
 
     def _make_notifier(self) -> Notifier:
-        return Notifier(
-            self._links["pulse"],
-            node=self._settings.node,
-            home=self._home,
-            schema=self._settings.schema,
-            settings=self._settings.notifier,
-        )
+        settings = self._settings
+        return Notifier(self._links["pulse"], node=settings.node, home=self._home, settings=settings.notifier)
 
     def _make_producers(self) -> Producers:
         return Producers(
@@ -284,7 +283,7 @@ class Node:
         settings = self._settings.reindexer
         if settings is None:
             return []
-        link = Link(self._engine, purpose="reindex", schema=self._settings.schema, timeout=settings.timeout)
+        link = Link(self._direct, purpose="reindex", schema=self._home, timeout=settings.timeout, lock_timeout=PATIENCE)
         return [Reindexer(link, leader, node=self._settings.node, home=self._home, settings=settings)]
 
     def _make_guards(self, leader: Leader) -> list[Service]:
@@ -292,7 +291,7 @@ class Node:
         settings, link = self._settings, self._links["pulse"]
         entries = declared(settings.cron, REGISTRY.definitions())
         return [
-            Lifeline(link, leader, node=settings.node, schema=settings.schema, settings=settings.lifeline),
+            Lifeline(link, leader, node=settings.node, schema=self._home, settings=settings.lifeline),
             Scheduler(link, leader, entries, node=settings.node, settings=settings.scheduler),
         ]
 

@@ -3,10 +3,9 @@
 import asyncio
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Engine
+from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import sessionmaker
 
@@ -14,8 +13,10 @@ from sqla_oban.control.crons import Crons
 from sqla_oban.control.jobs import Jobs
 from sqla_oban.control.queues import Queues, Runners
 from sqla_oban.control.sessions import Sessions
+from sqla_oban.engine.direct import check_direct, direct_url
 from sqla_oban.engine.interrupts import handled
 from sqla_oban.errors import ConfigurationError, InvalidJob, UnknownOption, UnsupportedEngine, shown
+from sqla_oban.lifespan import Lifespan
 from sqla_oban.migrations import check_version, home_of
 from sqla_oban.models.checks import checked_name
 from sqla_oban.node import Node, Settings
@@ -39,7 +40,7 @@ from sqla_oban.workers.providing import Provider
 _instances = itertools.count(1)
 
 
-class SqlaOban:
+class SqlaOban(Lifespan):
     """Runs jobs of the given queues on this node.
 
     Args:
@@ -52,6 +53,8 @@ class SqlaOban:
         session_factory: makes the sessions that workers ask for, and those for what is asked of the runner outside of
             any, as by `jobs.cancel`; default: `async_sessionmaker(engine, expire_on_commit=False)`.
         schema: the schema of the tables; default: where the engine's search path finds them.
+        listen_url: the same database past a pooler in transaction mode, as a str or a URL, for the one connection that
+            listens and beats; the engine's `connect_args` do not hold for it. Without it jobs are polled for there.
         leadership: whether this node may lead; default: if it has queues.
         shutdown_grace_period: seconds that running jobs have to end when the runner stops.
         notifier, heartbeat, leader, stager, acker, lifeline, pruner, scheduler: settings of the services.
@@ -78,6 +81,7 @@ class SqlaOban:
         node: str | None = None,
         session_factory: async_sessionmaker[AsyncSession] | None = None,
         schema: str | None = None,
+        listen_url: str | URL | None = None,
         leadership: bool | None = None,
         shutdown_grace_period: float = 15.0,
         notifier: NotifierSettings | None = None,
@@ -103,6 +107,7 @@ class SqlaOban:
             node=_default_node() if node is None else named("node", node),
             queues=configs,
             schema=None if schema is None else named("schema", schema),
+            listen_url=None if listen_url is None else direct_url(listen_url, engine.dialect.driver),
             leadership=bool(configs) if leadership is None else leadership,
             shutdown_grace_period=shutdown_grace_period,
             notifier=notifier or NotifierSettings(),
@@ -204,6 +209,7 @@ class SqlaOban:
 
         Raises:
             SchemaMismatch: the database's tables are of another version than this library needs.
+            ConfigurationError: `listen_url` leads elsewhere, or the engine does not suit its pooler.
         """
         async with self._changing:
             if self._node is not None:
@@ -212,6 +218,8 @@ class SqlaOban:
                 await connection.run_sync(check_version, schema=self._settings.schema)
                 home = await connection.run_sync(home_of, schema=self._settings.schema)
             if self._settings.queues or self._settings.leadership:
+                if self._settings.listen_url is not None:
+                    await check_direct(self._settings.listen_url, self._engine)
                 node = Node(self._engine, self._settings, home=home)
                 await node.start()
                 self._node = node
@@ -228,15 +236,6 @@ class SqlaOban:
             if self._node is not None:
                 node, self._node = self._node, None
                 await asyncio.shield(node.stop(self._settings.shutdown_grace_period, hurry))
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.stop()
 
 
 def _checked_engine(engine: Any) -> AsyncEngine:

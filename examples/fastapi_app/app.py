@@ -1,28 +1,20 @@
 """Orders over HTTP: each is stored together with the job that confirms it."""
 
-import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, status
 from pydantic import BaseModel, ConfigDict, StringConstraints
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from examples.fastapi_app.database import Order, sessions
+from examples.fastapi_app.database import Order, engine, sessions
 from examples.fastapi_app.jobs import confirm_order
 from sqla_oban import SqlaOban
 
-
-@asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    engine = create_async_engine(os.environ["DATABASE_URL"])
-    sessions.configure(bind=engine)
-    async with SqlaOban(engine, queues={"orders": 10}):
-        yield
-    await engine.dispose()
+oban = SqlaOban(engine, queues={"orders": 10}, session_factory=sessions)
+app = FastAPI(lifespan=oban.lifespan)  # the runner starts and stops with the application
 
 
 async def session_of_request() -> AsyncIterator[AsyncSession]:
@@ -32,7 +24,6 @@ async def session_of_request() -> AsyncIterator[AsyncSession]:
 
 Session = Annotated[AsyncSession, Depends(session_of_request)]
 OrderId = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9-]{1,40}$")]
-app = FastAPI(lifespan=lifespan)
 
 
 class NewOrder(BaseModel):

@@ -1,14 +1,16 @@
 """What is stored, and the sessions that requests and jobs reach it by."""
 
+import os
 from datetime import datetime
 
 from sqlalchemy import DateTime, ForeignKey, Index, Text
-from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from sqla_oban import Job
 
-sessions = async_sessionmaker(expire_on_commit=False)  # the lifespan binds it to the engine
+engine = create_async_engine(os.getenv("DATABASE_URL", "postgresql+asyncpg://localhost/orders"))
+sessions = async_sessionmaker(engine, expire_on_commit=False)
 
 
 class Base(DeclarativeBase):

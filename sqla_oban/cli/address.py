@@ -9,11 +9,11 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from sqla_oban.engine.direct import DRIVERS, WITHOUT_DRIVER, with_ssl
+from sqla_oban.engine.poolers import preparing_nothing
 from sqla_oban.errors import reason
 
 EXAMPLE = "postgresql://user:password@host:5432/database"
-WITHOUT_DRIVER = ("postgresql", "postgres")
-DRIVERS = ("asyncpg", "psycopg", "psycopg_async")
 
 CONNECTING = 15.0
 """Seconds that a server has to answer."""
@@ -33,7 +33,7 @@ def parsed(url: str) -> URL:
     except (ArgumentError, ValueError):
         raise click.ClickException(f"the url is no database URL; one looks like {EXAMPLE}") from None
     if address.drivername in WITHOUT_DRIVER:
-        return _for_asyncpg(address)
+        return with_ssl(address.set(drivername="postgresql+asyncpg"))
     backend, _, driver = address.drivername.partition("+")
     if backend != "postgresql":
         raise click.ClickException(f"sqla_oban needs PostgreSQL, the url names {backend}; one looks like {EXAMPLE}")
@@ -43,14 +43,19 @@ def parsed(url: str) -> URL:
 
 
 @contextlib.asynccontextmanager
-async def opened(address: URL) -> AsyncIterator[AsyncEngine]:
+async def opened(address: URL, *, pooled: bool = False) -> AsyncIterator[AsyncEngine]:
     """An engine on a server that answers; disposed of at the end.
+
+    Args:
+        address: of the database.
+        pooled: whether it leads through a pooler.
 
     Raises:
         ClickException: the driver is not installed, or the server does not let us in.
     """
     try:
-        engine = create_async_engine(address)
+        arguments = preparing_nothing(address.drivername.partition("+")[2]) if pooled else {}
+        engine = create_async_engine(address, connect_args=dict(arguments))
     except ModuleNotFoundError as missing:
         raise click.ClickException(
             f"the url needs {missing.name}, which is not installed: pip install {missing.name}"
@@ -84,9 +89,3 @@ def hidden(address: URL) -> str:
     """
     secret = {name: "***" for name in address.query if "pass" in name.lower()}
     return address.update_query_dict(secret).render_as_string().replace("%2A", "*")
-
-
-def _for_asyncpg(address: URL) -> URL:
-    """`sslmode` is libpq's name, which such URLs carry; asyncpg calls the same option `ssl`."""
-    query = {"ssl" if name == "sslmode" else name: value for name, value in address.query.items()}
-    return address.set(drivername="postgresql+asyncpg", query=query)

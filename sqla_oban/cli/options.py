@@ -34,6 +34,9 @@ config_option = click.option(
     help="A TOML file with settings; default: sqla_oban.toml, or [tool.sqla_oban] in pyproject.toml.",
 )
 url_option = click.option("--url", help=f"The database, as {EXAMPLE}; asyncpg and psycopg can be named.")
+listen_url_option = click.option(
+    "--listen-url", help="The same database past a pooler in transaction mode, for the one connection that listens."
+)
 schema_option = click.option("--schema", help="The schema of the tables; default: where the search path finds them.")
 app_option = click.option(
     "--app",
@@ -55,7 +58,8 @@ queues_option = click.option(
 
 def runner_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Those that say which runner is meant: an application's, or one made of a database, queues and workers."""
-    for option in (schema_option, imports_option, queues_option, url_option, app_option):  # the last is shown first
+    # click shows first what is applied last
+    for option in (schema_option, imports_option, queues_option, listen_url_option, url_option, app_option):
         command = option(command)
     return command
 

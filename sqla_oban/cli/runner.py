@@ -13,7 +13,7 @@ from sqla_oban.errors import ConfigurationError
 from sqla_oban.runner import SqlaOban
 from sqla_oban.settings import QueueConfig
 
-PLAIN = ("schema", "node", "name", "leadership", "shutdown_grace_period")
+PLAIN = ("schema", "listen_url", "node", "name", "leadership", "shutdown_grace_period")
 """Options of the runner that the configuration has under the same name."""
 
 
@@ -31,7 +31,8 @@ async def configured_runner(configuration: Configuration, target: Any) -> AsyncI
     """
     if target is None:
         assert configuration.url is not None
-        async with opened(parsed(configuration.url)) as engine:
+        pooled = configuration.listen_url is not None
+        async with opened(parsed(configuration.url), pooled=pooled) as engine:
             yield adjusted(SqlaOban(engine), configuration)
         return
     oban = await made(target, str(configuration.app))

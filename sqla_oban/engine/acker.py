@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from sqla_oban import telemetry
-from sqla_oban.engine.database import Link, concerns_a_row, is_bad_data
+from sqla_oban.engine.database import Link
+from sqla_oban.engine.failures import concerns_a_row, is_bad_data
 from sqla_oban.engine.service import Service
 from sqla_oban.payload import storable_text
 from sqla_oban.queries.ack import ACK, STILL_EXECUTING, Ack, parameters

@@ -2,25 +2,21 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Executable, Row, text
-from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from sqla_oban.engine.directly import Compiled, Fetch, Rows, compiled, fetch_by
+from sqla_oban.engine.failures import is_usable_after
+from sqla_oban.engine.poolers import explained, promised_process
+from sqla_oban.errors import ConfigurationError
 
 T = TypeVar("T")
 
 CLOSE_TIMEOUT = 0.5
 CANCELLATIONS = 3
-CONNECTION_LOST = ("08", "57P")
-"""SQLSTATE classes (PostgreSQL, appendix A) of a connection that is gone: connection exceptions and shutdowns."""
-TROUBLE = (*CONNECTION_LOST, "25", "40", "42", "53", "57", "58", "XX")
-"""Those of trouble that has nothing to do with a single row."""
-BAD_DATA = ("22", "23")
-"""Those of values that are out of range or against a constraint."""
 
 
 class Link:
@@ -34,18 +30,26 @@ class Link:
     Statements of one link run one after the other. One that takes longer than `timeout` seconds breaks the link:
     a half-open connection would otherwise hang for as long as TCP keeps hoping.
 
+    Behind a pooler (`pooled`, known once it is open) it changes no settings of the session, which others will get
+    next, but for one that PgBouncer keeps apart for each of its clients.
+
     Args:
         engine: the user's.
         purpose: shown in `pg_stat_activity` as part of the application's name.
         schema: of the tables; None for the search path's.
         timeout: seconds a statement may take.
+        lock_timeout: seconds it may wait for a lock; almost everything here passes over locked rows or can come back.
     """
 
-    def __init__(self, engine: AsyncEngine, *, purpose: str, schema: str | None, timeout: float) -> None:
+    def __init__(
+        self, engine: AsyncEngine, *, purpose: str, schema: str | None, timeout: float, lock_timeout: float = 2.0
+    ) -> None:
+        self.pooled = False
         self._application = engine
         self._purpose = purpose
         self._schema = schema
         self._timeout = timeout
+        self._lock_timeout = lock_timeout
         self._engine: AsyncEngine | None = None
         self._connection: AsyncConnection | None = None
         self._fetch: Fetch | None = None
@@ -60,6 +64,7 @@ class Link:
 
         Raises:
             DBAPIError, OSError, TimeoutError: it failed; whether it took effect is unknown if the link broke.
+            ConfigurationError: the engine does not suit the pooler that it leads through.
         """
         return await self._alone(self._run(statement, parameters))
 
@@ -82,14 +87,36 @@ class Link:
         try:
             result = await _within(self._timeout, work)
         except BaseException as error:
-            if not is_usable_after(error):
+            misfit = explained(error, self._application.dialect.driver)
+            if misfit is not None or not is_usable_after(error):
                 await self._discard()
+            if misfit is not None:
+                raise misfit from error
             raise
         finally:
             if self._connection is not None and self.on_idle is not None:
                 self.on_idle()
             self._lock.release()
         return result
+
+    def another(self, purpose: str) -> "Link":
+        """One more link to the same address, not opened yet."""
+        return Link(self._application, purpose=purpose, schema=self._schema, timeout=self._timeout)
+
+    @contextlib.asynccontextmanager
+    async def quiet(self) -> AsyncIterator[None]:
+        """Keep statements waiting meanwhile, for half the time at most that they would wait.
+
+        Raises:
+            TimeoutError: it took longer, or a statement did before it.
+        """
+        async with asyncio.timeout(self._timeout):
+            await self._lock.acquire()
+        try:
+            async with asyncio.timeout(self._timeout / 2):
+                yield
+        finally:
+            self._lock.release()
 
     async def drop(self) -> None:
         """Close the connection; the next statement opens another."""
@@ -127,13 +154,26 @@ class Link:
             )
         self._connection = await self._engine.connect()
         try:
-            await self._connection.execute(SESSION, {"application": f"sqla_oban {self._purpose}"})
+            await self._prepare(self._connection)
             if self.on_open is not None:
                 await self.on_open(self._connection)
         except BaseException:  # half prepared is not usable, whatever the error says
             await self._discard()
             raise
         return self._connection
+
+    async def _prepare(self, connection: AsyncConnection) -> None:
+        given = {
+            "promised": await promised_process(connection),
+            "lock_timeout": f"{self._lock_timeout:.0f}s",
+            "application": f"sqla_oban {self._purpose}",
+        }
+        self.pooled, isolation = (await connection.execute(SESSION, given)).one()[:2]
+        if self.pooled and isolation != "read committed":
+            raise ConfigurationError(
+                f"behind a pooler a runner cannot choose its isolation level, and the default is {isolation!r}: "
+                "ALTER ROLE ... SET default_transaction_isolation = 'read committed', or give its engine another role"
+            )
 
     async def _discard(self) -> None:
         """Never raises and never hangs: the connection may be broken in any way."""
@@ -178,41 +218,12 @@ async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
 
 
 SESSION = text(
-    "SELECT set_config('default_transaction_isolation', 'read committed', false), "
+    "SELECT pooled, current_setting('default_transaction_isolation'), "
     "set_config('datestyle', 'ISO', false), "  # the claim and the lease hand moments over as text
-    "set_config('lock_timeout', '2s', false), "  # everything here passes over locked rows or can come back
-    "set_config('idle_session_timeout', '0', false), set_config('application_name', :application, false)"
+    "CASE WHEN NOT pooled THEN set_config('default_transaction_isolation', 'read committed', false) END, "
+    "CASE WHEN NOT pooled THEN set_config('lock_timeout', :lock_timeout, false) END, "
+    "CASE WHEN NOT pooled THEN set_config('idle_session_timeout', '0', false) END, "
+    "CASE WHEN NOT pooled THEN set_config('application_name', :application, false) END "
+    "FROM (SELECT pg_backend_pid() <> CAST(:promised AS integer) AS pooled) AS found"
 )
-
-
-def is_bad_data(error: Exception) -> bool:
-    """Whether a statement failed because of the values it carried, so that trying it again would fail again."""
-    if isinstance(_cause(error), TypeError | ValueError):  # they were not even sent
-        return True
-    return is_usable_after(error) and (_sqlstate(error) or "").startswith(BAD_DATA)
-
-
-def concerns_a_row(error: Exception) -> bool:
-    """Whether a statement may have failed because of one of its rows: its values, a lock, a trigger of the user's."""
-    return is_bad_data(error) or (is_usable_after(error) and not (_sqlstate(error) or "").startswith(TROUBLE))
-
-
-def is_usable_after(error: BaseException) -> bool:
-    """Whether a connection still works after `error`: PostgreSQL answered, and did not close the connection.
-
-    Judged by the SQLSTATE as well: SQLAlchemy 2.0 does not recognise all of asyncpg's words for a closed connection.
-    """
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return False
-    state = _sqlstate(error)
-    return state is not None and not state.startswith(CONNECTION_LOST)
-
-
-def _sqlstate(error: BaseException) -> str | None:
-    state = getattr(_cause(error), "sqlstate", None)
-    return state if isinstance(state, str) else None
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The driver's error, which SQLAlchemy wraps."""
-    return (error.orig or error) if isinstance(error, StatementError) else error
+"""Whether the session is ours alone; if so, its settings. `datestyle` is one that PgBouncer gives each client back."""

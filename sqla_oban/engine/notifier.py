@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from secrets import token_hex
 from typing import Any
 
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sqla_oban import telemetry
@@ -17,6 +19,7 @@ from sqla_oban.engine.database import Link
 from sqla_oban.engine.listeners import Listener, listener
 from sqla_oban.engine.notices import decode, encode
 from sqla_oban.engine.service import Service
+from sqla_oban.errors import reason
 from sqla_oban.identifiers import quoted
 from sqla_oban.queries.wake import NOTIFY, WRITERS, drop, hold
 from sqla_oban.settings import NotifierSettings
@@ -26,6 +29,19 @@ log = logging.getLogger(__name__)
 
 Subscriber = Callable[[dict[str, Any]], None]
 
+POOLED = (
+    "a pooler in transaction mode takes LISTEN and delivers nothing; give the runner an address past it, for this one "
+    "connection: SqlaOban(..., listen_url=...)"
+)
+
+
+class Echo:
+    """One round trip; by its word, a late echo of an earlier one does not count."""
+
+    def __init__(self) -> None:
+        self.word = token_hex(8)
+        self.heard = asyncio.Event()
+
 
 class Notifier(Service):
     """One supervised LISTEN on the link that also carries the wake-up locks.
@@ -34,25 +50,32 @@ class Notifier(Service):
     and a pooler can accept LISTEN and never deliver. Whenever hearing begins anew, `on_hearing` is called, because
     what was said in between is lost.
 
+    Behind a pooler hearing oneself proves nothing: the statement may have run in the very session that took the
+    LISTEN. Another connection must be heard while nothing is asked on this one, when a pooler in transaction mode has
+    lent it no session, and so nothing to hear by. Until that is proven it listens to nothing but its own echo: a
+    session that is handed on would bring others our notifications.
+
     Args:
         link: the connection; LISTEN is repeated whenever it is opened anew.
         home: the schema of the tables, which the channels' names begin with.
-        schema: the same where it was given explicitly, None where it is the search path's.
     """
 
-    def __init__(self, link: Link, *, node: str, home: str, schema: str | None, settings: NotifierSettings) -> None:
+    def __init__(self, link: Link, *, node: str, home: str, settings: NotifierSettings) -> None:
         super().__init__(node=node, interval=settings.health_interval)
         self.hearing = False
         self.generation = 0
         self.on_hearing: Callable[[], None] = lambda: None
         self._link = link
+        self._mouth = link.another("echo")  # open only behind a pooler, and only to say something
         self._home = home
-        self._hold, self._drop = hold(schema), drop(schema)
+        self._hold, self._drop = hold(home), drop(home)
         self._jobs_table = f"{quoted(home)}.oban_jobs"
         self._timeout = settings.timeout
         self._echo_channel = f"sqla_oban_{token_hex(8)}"
         self._subscribers: dict[str, Subscriber] = {}
         self._listener: Listener | None = None
+        self._echo = Echo()
+        self._has_warned = False
         link.on_open, link.on_idle, link.on_close = self._listen, self._resume, self._forget
 
     def subscribe(self, channel: str, subscriber: Subscriber) -> None:
@@ -70,19 +93,43 @@ class Notifier(Service):
 
     async def tick(self) -> None:
         """Prove that notifications arrive."""
-        self._echo = asyncio.Event()
         try:
             async with asyncio.timeout(self._timeout):
-                await self._link.execute(NOTIFY, {"channel": self._echo_channel, "payload": ""})
-                await self._echo.wait()
+                await self._link.execute(select(1))  # opens it, if need be
+                trouble = await (self._hear_another() if self._link.pooled else self._hear_itself())
         except Exception as error:
             self._deaf(f"{type(error).__name__}: {error}" if str(error) else "a notification to ourselves got lost")
             await self._link.drop()
             raise
-        if not self.hearing:
-            self.hearing = True
+        if trouble is not None:
+            self._settle_for_polling(trouble)
+        elif not self.hearing:
+            self.hearing, self._has_warned = True, False
             telemetry.emit(ListenerUp(node=self.node))
             self.on_hearing()
+
+    async def _hear_itself(self) -> None:
+        self._echo = Echo()
+        await self._link.execute(NOTIFY, {"channel": self._echo_channel, "payload": self._echo.word})
+        await self._echo.heard.wait()
+
+    async def _hear_another(self) -> str | None:
+        """Returns what is in the way. The link itself is well, and is not dropped for it."""
+        try:
+            await self._mouth.execute(select(1))
+            async with self._link.quiet():
+                self._echo = Echo()
+                await self._mouth.execute(NOTIFY, {"channel": self._echo_channel, "payload": self._echo.word})
+                await self._echo.heard.wait()
+                if not self.hearing and self._listener is not None:
+                    await self._listener.listen(self._channels)
+        except TimeoutError:
+            return POOLED
+        except (DBAPIError, OSError) as error:
+            return reason(error)
+        finally:
+            await self._mouth.close()
+        return None
 
     async def rest(self, queue: str) -> tuple[int, list[str]]:
         """Be rung for `queue` from now on.
@@ -106,7 +153,11 @@ class Notifier(Service):
         self.generation += 1
         self.wake()
         self._listener = await listener(connection, self._heard, self._lost)
-        await self._listener.listen([*self._subscribers, self._echo_channel])
+        await self._listener.listen([self._echo_channel] if self._link.pooled else self._channels)
+
+    @property
+    def _channels(self) -> list[str]:
+        return [*self._subscribers, self._echo_channel]
 
     def _resume(self) -> None:
         if self._listener is not None:
@@ -119,7 +170,8 @@ class Notifier(Service):
 
     def _heard(self, channel: str, payload: str) -> None:
         if channel == self._echo_channel:
-            self._echo.set()
+            if payload == self._echo.word:
+                self._echo.heard.set()
             return
         notice, subscriber = decode(payload), self._subscribers.get(channel)
         if notice is None or subscriber is None:
@@ -134,8 +186,17 @@ class Notifier(Service):
         self._deaf("the connection was closed")
         self.wake()
 
-    def _deaf(self, reason: str) -> None:
+    def _settle_for_polling(self, trouble: str) -> None:
+        """Nothing is wrong with the connection, so it is kept, and tried again now and then."""
+        if self.hearing or not self._has_warned:
+            self._has_warned = True
+            self._tell_deaf(trouble)
+
+    def _deaf(self, why: str) -> None:
         if self.hearing:
-            self.hearing = False
-            log.warning("notifications do not arrive, jobs are found by polling until they do: %s", reason)
-            telemetry.emit(ListenerDown(node=self.node, reason=reason))
+            self._tell_deaf(why)
+
+    def _tell_deaf(self, why: str) -> None:
+        self.hearing = False
+        log.warning("notifications do not arrive, jobs are found by polling until they do: %s", why)
+        telemetry.emit(ListenerDown(node=self.node, reason=why))

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from sqla_oban import telemetry
 from sqla_oban.engine.aside import MOST_ASIDE, Aside
-from sqla_oban.engine.database import Link, concerns_a_row
+from sqla_oban.engine.database import Link
+from sqla_oban.engine.failures import concerns_a_row
 from sqla_oban.engine.notifier import Notifier
 from sqla_oban.engine.producer import Producer
 from sqla_oban.engine.service import Service

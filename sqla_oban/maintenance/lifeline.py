@@ -7,7 +7,8 @@ from typing import Any
 
 from sqla_oban import telemetry
 from sqla_oban.engine.aside import MOST_ASIDE, Aside
-from sqla_oban.engine.database import Link, concerns_a_row
+from sqla_oban.engine.database import Link
+from sqla_oban.engine.failures import concerns_a_row
 from sqla_oban.engine.leader import Leader
 from sqla_oban.engine.service import Service
 from sqla_oban.errors import reason

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 
 FOLLOWER = 60.0
 """Seconds between two looks whether this node leads by now."""
-PATIENCE = text("SELECT set_config('lock_timeout', '60s', false)")
-"""A rebuild waits for the transactions that were there before it, without being in anybody's way."""
+PATIENCE = 60.0
+"""Seconds that a rebuild waits for a transaction that was there before it, without being in anybody's way."""
 
 
 class Reindexer(Service):
@@ -57,7 +57,6 @@ class Reindexer(Service):
             await self._link.close()
 
     async def _rebuild_all(self) -> None:
-        await self._ask(PATIENCE)
         for (name,) in await self._ask(LEFTOVERS.bindparams(jobs=self._jobs)):
             await self._ask(text(drop(self._home, name)))
         asked = {"jobs": self._jobs, "min_size": self._settings.min_size, "interval": self._settings.interval}

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sqla_oban import telemetry
-from sqla_oban.engine.database import Link, concerns_a_row
+from sqla_oban.engine.database import Link
+from sqla_oban.engine.failures import concerns_a_row
 from sqla_oban.engine.leader import Leader
 from sqla_oban.engine.loading import moment
 from sqla_oban.engine.service import Service

@@ -36,7 +36,7 @@ async def examined(oban: SqlaOban, declared: Collection[str] | None) -> list[Fin
         return [*found, problem("database", error.message, "see that the address is right and the server answers")]
     found += await _asked(oban.engine, server)
     found += await _tables(oban, declared)
-    found.append(await notifications(oban.engine))
+    found.append(await notifications(oban.engine, oban.settings.listen_url))
     return found
 
 

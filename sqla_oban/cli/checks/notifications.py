@@ -3,13 +3,14 @@
 import asyncio
 from secrets import token_hex
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import URL, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from sqla_oban.cli.checks.finding import Finding, ok, problem
 from sqla_oban.engine.database import Link
+from sqla_oban.engine.direct import check_direct
 from sqla_oban.engine.listeners import Listener, listener
-from sqla_oban.errors import reason
+from sqla_oban.errors import ConfigurationError, reason
 from sqla_oban.queries.wake import NOTIFY
 
 SUBJECT = "notifications"
@@ -17,8 +18,8 @@ PATIENCE = 5.0
 """Seconds that one may take."""
 
 REMEDY = (
-    "a pooler in transaction mode swallows them: connect past it, or in session mode; until then jobs are found "
-    "by looking for them several times a second"
+    "a pooler in transaction mode swallows them: give the runner an address past it as listen_url; until then jobs are "
+    "found by looking for them several times a second"
 )
 
 
@@ -53,19 +54,25 @@ class Ear:
             self._listener.close()
 
 
-async def notifications(engine: AsyncEngine) -> Finding:
-    """Listen on one connection and notify on another.
+async def notifications(engine: AsyncEngine, listen_url: URL | None = None) -> Finding:
+    """Listen on one connection, by `listen_url` where there is one, and notify on another.
 
     A pooler may well deliver what a connection says to itself, while it still holds the server's.
     """
-    ear, mouth = Ear(engine), Link(engine, purpose="check", schema=None, timeout=PATIENCE)
+    ear = Ear(engine if listen_url is None else create_async_engine(listen_url))
+    mouth = Link(engine, purpose="check", schema=None, timeout=PATIENCE)
     try:
+        if listen_url is not None:
+            await check_direct(listen_url, engine)
         await ear.open()
         await mouth.execute(NOTIFY, {"channel": ear.channel, "payload": ""})
         async with asyncio.timeout(PATIENCE):
             await ear.heard.wait()
+    except ConfigurationError as error:
+        return problem(SUBJECT, str(error))
     except TimeoutError:
-        return problem(SUBJECT, f"a notification did not arrive within {PATIENCE:.0f} seconds", REMEDY)
+        remedy = REMEDY if listen_url is None else "see that listen_url leads past every pooler"
+        return problem(SUBJECT, f"a notification did not arrive within {PATIENCE:.0f} seconds", remedy)
     except Exception as error:
         return problem(SUBJECT, f"a notification could not be sent: {reason(error)}")
     else:

@@ -15,6 +15,9 @@ from sqla_oban.node import Settings
 from sqla_oban.settings import QueueConfig
 from sqla_oban.telemetry.log import Format
 
+SECRET = ("url", "listen_url")
+"""What may hold a password, and is not shown."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
@@ -22,6 +25,7 @@ class Configuration:
 
     Args:
         url: the database, for what does not get its engine from an application.
+        listen_url: the same database past a pooler, for the connection that listens.
         schema: the schema of the tables.
         app: the application as `module:object`.
         queues: which queues run here, instead of the application's.
@@ -35,7 +39,8 @@ class Configuration:
         services: by the service's name, those fields of its settings that were said.
     """
 
-    url: str | None = field(default=None, repr=False)  # it may hold a password
+    url: str | None = field(default=None, repr=False)
+    listen_url: str | None = field(default=None, repr=False)
     schema: str | None = None
     app: str | None = None
     queues: QueueSpec | None = None
@@ -97,8 +102,8 @@ def _read(source: Source) -> dict[str, Any]:
 def _plain(kind: Any, value: object, source: Source, name: str) -> Any:
     """That nothing was said is said by leaving it out: None is no choice here."""
     members = tuple(member for member in typing.get_args(kind) if member is not type(None))
-    if name == "url" and not isinstance(value, str):
-        raise ConfigurationError(f"{source.named((name,))} must be a string")  # not shown: it may hold a password
+    if name in SECRET and not isinstance(value, str):
+        raise ConfigurationError(f"{source.named((name,))} must be a string")
     return decoded(members[0] if type(None) in typing.get_args(kind) else kind, value, source, (name,))
 
 

@@ -14,6 +14,7 @@ from sqla_oban.telemetry.log import Format
 EVERYTHING = """
 [tool.sqla_oban]
 url = "postgresql://localhost/shop"
+listen_url = "postgresql://direct/shop"
 schema = "jobs"
 app = "shop.app:oban"
 queues = { mailers = 10, media = { limit = 2 } }
@@ -43,6 +44,7 @@ def test_every_key_can_be_said_in_a_file(here: Path) -> None:
     (here / "pyproject.toml").write_text(EVERYTHING)
     assert configured(None) == Configuration(
         url="postgresql://localhost/shop",
+        listen_url="postgresql://direct/shop",
         schema="jobs",
         app="shop.app:oban",
         queues={"mailers": 10, "media": QueueConfig(limit=2)},
@@ -63,6 +65,7 @@ def test_every_key_can_be_said_in_a_file(here: Path) -> None:
 def test_every_key_can_be_said_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     said = {
         "URL": "postgresql://localhost/shop",
+        "LISTEN_URL": "postgresql://direct/shop",
         "SCHEMA": "none",
         "APP": "shop.app:oban",
         "QUEUES": "mailers:10, media:2",
@@ -81,6 +84,7 @@ def test_every_key_can_be_said_in_the_environment(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(f"SQLA_OBAN_{name}", value)
     assert configured(None) == Configuration(
         url="postgresql://localhost/shop",
+        listen_url="postgresql://direct/shop",
         schema="none",
         app="shop.app:oban",
         queues={"mailers": 10, "media": 2},
@@ -191,7 +195,8 @@ def test_a_wrong_variable_is_one_sentence_with_its_name(
 
 
 def test_a_password_is_neither_in_the_repr_nor_in_a_refusal(here: Path) -> None:
-    assert "secret" not in repr(Configuration(url="postgresql://me:secret@localhost/shop"))
+    address = "postgresql://me:secret@localhost/shop"
+    assert "secret" not in repr(Configuration(url=address, listen_url=address))
     (here / "sqla_oban.toml").write_text('url = ["postgresql://me:secret@localhost/shop"]')
     with pytest.raises(ConfigurationError) as refusal:
         configured(None)
