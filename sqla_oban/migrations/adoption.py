@@ -18,6 +18,22 @@ since 0.5; they become `text[]`, as its own upgrade to 0.6 makes them.
 
 from collections.abc import Iterable
 
+FOREIGN_TABLES = frozenset({"oban_leaders", "oban_adopted"})
+"""Beside our tables: oban.py's own, and what the downgrade needs."""
+
+FOREIGN_NAMES = frozenset(
+    {
+        "oban_jobs_state_queue_priority_scheduled_at_id_index",
+        "oban_jobs_args_index",
+        "oban_jobs_meta_index",
+        "oban_jobs_state_cancelled_at_index",
+        "oban_jobs_state_discarded_at_index",
+        "oban_jobs_staging_idx",
+        "oban_jobs_unique_index",
+    }
+)
+"""Indexes of other libraries on `oban_jobs`, as far as ours are called otherwise: they claim and look by them."""
+
 MARKER = "sqla_oban:"
 MARK = """(SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint
    WHERE contype = 'p' AND conrelid = to_regclass({jobs_literal}))"""

@@ -67,7 +67,7 @@ def make(base: Path, requirement: str, kept: Path) -> None:
     made = Path(tempfile.mkdtemp(dir=kept.parent))
     try:
         subprocess.run([base, "-m", "venv", made], check=True, capture_output=True)
-        pip = [made / "bin/python", "-m", "pip", "install", "--quiet", "--retries", "1", requirement]
+        pip: list[str | Path] = [made / "bin/python", "-m", "pip", "install", "--quiet", "--retries", "1", requirement]
         installed = subprocess.run(pip, check=False, capture_output=True, text=True)
         if installed.returncode != 0:
             said = installed.stderr.strip() or "nothing"

@@ -51,7 +51,8 @@ CREATE UNLOGGED TABLE oban_peers (
 COMMENT ON TABLE oban_jobs IS '14';
 INSERT INTO oban_peers VALUES ('Oban', 'app@host', now(), now());
 INSERT INTO oban_jobs (worker, tags, meta, errors, attempted_by) VALUES
-  ('App.Mailer', '{a,b}', '{"n": 1}', ARRAY['{"at": "2026-01-01T00:00:00Z", "error": "e", "attempt": 1}'::jsonb], '{n}'),
+  ('App.Mailer', '{a,b}', '{"n": 1}', ARRAY['{"at": "2026-01-01T00:00:00Z", "error": "e", "attempt": 1}'::jsonb],
+    '{n}'),
   ('App.Other', NULL, NULL, DEFAULT, NULL);
 """
 """As version 14 of Oban for Elixir leaves it, with the odd NULLs that its columns allow."""

@@ -1,15 +1,10 @@
 """Tables that other Oban libraries made."""
 
-import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import psycopg
 import pytest
-from sqlalchemy import URL, Connection, create_engine, text
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import URL, Connection, text
 from sqlalchemy.orm import Session
 
 from sqla_oban import Job
