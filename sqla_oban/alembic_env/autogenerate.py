@@ -13,7 +13,7 @@ from typing import Any
 from alembic.autogenerate import comparators
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
-from alembic.util import DispatchPriority
+from alembic.util import DispatchPriority, PriorityDispatchResult
 from sqlalchemy import Connection, ForeignKeyConstraint, MetaData, Table, UniqueConstraint
 
 from sqla_oban.alembic_env.operations import Upgrade, refused
@@ -39,6 +39,17 @@ def compare(context: AutogenContext, found: ops.UpgradeOps) -> None:
         return
     with refused():
         _compare(context, connection, found)
+
+
+@comparators.dispatch_for("column", qualifier="postgresql", subgroup="server_default", priority=DispatchPriority.FIRST)
+def compare_default(*asked: Any) -> PriorityDispatchResult:
+    """Keep alembic from comparing the defaults of our columns.
+
+    It has PostgreSQL do so, which refuses where another library made the column of another type.
+    """
+    _, _, _, table, column, *_ = asked
+    ours = table in OWNED and column in OWNED[table].columns
+    return PriorityDispatchResult.STOP if ours else PriorityDispatchResult.CONTINUE
 
 
 def _compare(context: AutogenContext, connection: Connection, found: ops.UpgradeOps) -> None:
@@ -78,9 +89,8 @@ def _without_ours(
             one.ops = [change for change in one.ops if not _is_about_ours(change, one.table_name)]
             if one.ops:
                 yield one
-        elif (table := getattr(one, "table_name", "")) in OWNED and not isinstance(one, ops.DropTableOp):
-            if not _is_about_ours(one, table):
-                yield one
+        elif not isinstance(one, ops.DropTableOp) and not _is_about_ours(one, getattr(one, "table_name", "")):
+            yield one
 
 
 def _concerns_us(one: ops.MigrateOperation, connection: Connection, declared: set[str | None]) -> bool:
@@ -119,6 +129,8 @@ def _constraints(create: ops.CreateTableOp) -> Iterator[ops.MigrateOperation]:
 
 def _is_about_ours(change: Any, table: str) -> bool:
     """Whether a change is about something that the versions make; told by its name, which the versions fix."""
+    if table not in OWNED:
+        return True
     match change:
         case ops.AddColumnOp():
             return change.column.name in OWNED[table].columns
@@ -128,10 +140,8 @@ def _is_about_ours(change: Any, table: str) -> bool:
             return change.index_name in OWNED[table].names | FOREIGN_NAMES
         case ops.AddConstraintOp() | ops.DropConstraintOp():
             return str(getattr(change, "constraint_name", None)) in OWNED[table].names
-        case ops.CreateTableCommentOp() | ops.DropTableCommentOp():
-            return True
         case _:
-            return False
+            return isinstance(change, ops.CreateTableCommentOp | ops.DropTableCommentOp)
 
 
 def _tables(metadata: MetaData | Iterable[MetaData] | None) -> Iterator[Table]:

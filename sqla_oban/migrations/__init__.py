@@ -229,18 +229,18 @@ def _climb(
         _build(connection, step, home, concurrently=False)
         return
     _execute(connection, statements.BEGIN_BUILDING)  # before the turn of this deployment ends
-    with outside():
-        try:
+    try:
+        with outside():
             _build(connection, step, home, concurrently=True)
-        finally:
-            _execute(connection, statements.END_BUILDING)
+    finally:
+        _execute(connection, statements.END_BUILDING)
     _take_turns(connection)
 
 
 def _build(connection: Connection, step: int, home: str, *, concurrently: bool) -> None:
     for statement in VERSIONS[step].builds(concurrently=concurrently):
         _execute(connection, statements.rendered(statement, home))
-    _execute(connection, statements.stamped(step, home))
+    _execute(connection, statements.ended(VERSIONS[step], step, home))
 
 
 def _has_rows(connection: Connection, home: str) -> bool:

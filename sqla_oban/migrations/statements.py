@@ -46,10 +46,14 @@ def rendered(template: str, home: str) -> str:
     return template.format_map({"schema": schema, "schema_literal": literal(home), "jobs_literal": literal(jobs)})
 
 
-def stamped(version: int, home: str) -> str:
-    """The statement that says that the tables are of `version`; of version 0 they bear no mark."""
-    mark = f"'{MARKER}{version}'" if version else "NULL"
-    return f"COMMENT ON CONSTRAINT oban_jobs_pkey ON {quoted(home)}.oban_jobs IS {mark}"
+def ended(version: Version, number: int, home: str) -> str:
+    """The statement that says that a version was run in full."""
+    return rendered(version.end(stamp(number)), home)
+
+
+def stamp(number: int) -> str:
+    """The template of the statement that says that the tables are of version `number`."""
+    return f"COMMENT ON CONSTRAINT oban_jobs_pkey ON {{schema}}.oban_jobs IS '{MARKER}{number}'"
 
 
 def climb(version: Version, number: int, home: str, *, concurrently: bool) -> Iterator[str]:
@@ -61,7 +65,7 @@ def climb(version: Version, number: int, home: str, *, concurrently: bool) -> It
     if outside:
         yield "COMMIT"
     yield from (rendered(statement, home) for statement in version.builds(concurrently=outside))
-    yield stamped(number, home)
+    yield ended(version, number, home)
     if outside:
         yield "BEGIN"
         yield TAKE_TURNS
@@ -71,7 +75,7 @@ def descend(version: Version, number: int, home: str) -> Iterator[str]:
     """One version down."""
     yield from (rendered(statement, home) for statement in version.downgrade)
     if number > 1:
-        yield stamped(number - 1, home)
+        yield rendered(stamp(number - 1), home)
 
 
 def expect(lowest: int, highest: int, home: str) -> str:

@@ -51,9 +51,19 @@ class Version:
         A build that failed leaves an index behind that is written and never read, and whose name is taken.
         """
         if self.indexes:
-            names = ", ".join(f"'{index.name}'" for index in self.indexes)
-            yield DROP_INVALID.replace("{names}", names)
+            yield DROP_INVALID.replace("{names}", self._names())
         yield from (index.made(concurrently=concurrently) for index in self.indexes)
+
+    def end(self, stamp: str) -> str:
+        """The statement that sets the marker by `stamp`, if all indexes are there and can be used.
+
+        A name that is taken by something else lets PostgreSQL pass over the index, and a script may be run by someone
+        who goes on after an error.
+        """
+        return END.replace("{names}", self._names()).replace("{stamp}", stamp) if self.indexes else stamp
+
+    def _names(self) -> str:
+        return ", ".join(f"'{index.name}'" for index in self.indexes)
 
 
 DROP_INVALID = """
@@ -68,5 +78,22 @@ BEGIN
   LOOP
     EXECUTE 'DROP INDEX ' || broken;
   END LOOP;
+END $oban$
+"""
+
+END = """
+DO $oban$
+DECLARE
+  missing text;
+BEGIN
+  SELECT string_agg(name, ', ') INTO missing FROM unnest(ARRAY[{names}]) name
+   WHERE NOT EXISTS (
+     SELECT FROM pg_index WHERE indisvalid AND indrelid = to_regclass({jobs_literal})
+        AND indexrelid = to_regclass(quote_ident({schema_literal}) || '.' || name));
+  IF missing IS NOT NULL THEN
+    RAISE EXCEPTION USING MESSAGE = 'these indexes of oban_jobs could not be made, see what else has their name: '
+      || missing;
+  END IF;
+  {stamp};
 END $oban$
 """

@@ -109,10 +109,8 @@ def claim() -> Executable:
 def _columns() -> list[Any]:
     read = {
         "attempted_at": type_coerce(JOBS.c.attempted_at, DateTime),
-        **{
-            name: cast(JOBS.c[name], Text).label(name)
-            for name in ("scheduled_at", "inserted_at", "args", "meta", "errors")
-        },
+        **{name: cast(JOBS.c[name], Text).label(name) for name in ("scheduled_at", "inserted_at", "args", "meta")},
+        "errors": cast(func.to_jsonb(JOBS.c.errors), Text).label("errors"),  # jsonb[] where Oban for Elixir made it
     }
     return [read.get(name, JOBS.c[name]) for name in Claimed._fields]
 

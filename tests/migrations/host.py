@@ -72,6 +72,15 @@ TENANTS = """
 class TenantJob(Job):
     tenant: Mapped[str | None] = mapped_column(Text, index=True)
 """
+OWNED_BY_TENANTS = """
+class Tenant(Base):
+    __tablename__ = "tenants"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+
+class TenantJob(Job):
+    tenant_id: Mapped[int | None] = mapped_column(ForeignKey(Tenant.id))
+    ticket: Mapped[str | None] = mapped_column(Text, unique=True)
+"""
 IN_A_SCHEMA = """
 import sqla_oban
 from sqlalchemy import MetaData
@@ -121,6 +130,15 @@ class Host:
         done = self.alembic(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def refused(self, *arguments: str) -> str:
+        """What it said when it failed, which is a sentence and no traceback."""
+        done = self.alembic(*arguments)
+        assert done.returncode != 0
+        said = done.stdout + done.stderr
+        assert "FAILED: " in said, said
+        assert "Traceback" not in said, said
+        return said
 
     def write(self, revision: str, *, up: str, down: str = "pass") -> None:
         """A revision written by hand, on a branch of its own."""

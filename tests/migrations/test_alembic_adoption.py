@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import URL, create_engine, text
+from sqlalchemy.exc import IntegrityError
 
 from sqla_oban.migrations.statements import BEGIN_BUILDING
 from sqla_oban.migrations.v01 import INDEXES
@@ -12,8 +13,7 @@ from tests.migrations.database import begun
 from tests.migrations.foreign import FOREIGN, everything_in, made_by_elixir
 from tests.migrations.host import MODELS, STRICT, Host, version
 
-ONLY_OURS = "import sqla_oban\ntarget = sqla_oban.metadata\n"
-IN_THE_WAY = "CREATE TABLE oban_jobs_claim_index (id int)"
+IN_THE_WAY = "CREATE TABLE oban_jobs_cancel_index (id int)"
 """An index of ours cannot be built, for a table has its name."""
 
 READY = text(
@@ -39,6 +39,15 @@ def ready(url: URL) -> set[str]:
         return set(connection.scalars(READY, {"names": [index.name for index in INDEXES]}))
 
 
+def leave_half_an_index(url: URL) -> None:
+    """As a build leaves it that did not get to its end: unique, which the rows are not."""
+    engine = create_engine(url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection, pytest.raises(IntegrityError):
+        connection.execute(text("CREATE UNIQUE INDEX CONCURRENTLY oban_jobs_claim_index ON oban_jobs (queue)"))
+    engine.dispose()
+    assert "oban_jobs_claim_index" not in ready(url)
+
+
 def forget_alembic(url: URL) -> None:
     with begun(url) as connection:
         connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
@@ -52,7 +61,7 @@ def test_autogenerate_adopts_and_proposes_to_drop_nothing_of_the_other_library(
     before = make(url, library)
     written = host.revise("first")
     assert "op.oban_upgrade(1, from_version=0)" in written
-    up, down = written.split("def downgrade")
+    up = written.split("def downgrade")[0]
     assert [line.split("(")[0].strip() for line in up.splitlines() if "op." in line] == [
         *("op.oban_upgrade", "op.create_table"),
     ]
@@ -70,39 +79,28 @@ def test_autogenerate_adopts_and_proposes_to_drop_nothing_of_the_other_library(
 
 def test_indexes_on_rows_are_built_outside_of_the_transaction_and_resumed_after_a_failure(host: Host, url: URL) -> None:
     make(url)
+    host.write("own", up="op.oban_upgrade(1, from_version=0)", down="op.oban_downgrade(0, from_version=1)")
     with begun(url) as connection:
-        connection.execute(text(IN_THE_WAY.replace("claim", "cancel")))
-    host.declare(ONLY_OURS)
-    host.revise("first")
+        connection.execute(text(IN_THE_WAY))
     failed = host.alembic("upgrade", "head")
-    assert failed.returncode != 0
-    assert version(url) == 0
-    assert "oban_jobs_claim_index" in ready(url), "what was built before the failure stays"
+    assert "could not be made, see what else has their name: oban_jobs_cancel_index" in failed.stderr
+    assert (version(url), "oban_jobs_claim_index" in ready(url)) == (0, True), "what was built before stays"
+
     with begun(url) as connection:
+        connection.execute(text("DROP INDEX oban_jobs_claim_index"))
         connection.execute(text("DROP TABLE oban_jobs_cancel_index"))
-        connection.execute(
-            text(
-                "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'oban_jobs_claim_index'::regclass".replace(
-                    ":", r"\:"
-                )
-            )
-        )
+    leave_half_an_index(url)
     host.run("upgrade", "head")
-    assert version(url) == 1
-    assert len(ready(url)) == len(INDEXES)
+    assert (version(url), len(ready(url))) == (1, len(INDEXES))
     host.run("downgrade", "base")
     assert ready(url) == set(), "those that the first attempt made are taken back as well"
 
 
 def test_a_transaction_that_env_py_began_is_a_clear_error(host: Host, url: URL) -> None:
     make(url)
-    host.declare(ONLY_OURS)
     host.configure(STRICT, before="connection.begin()")
     host.write("own", up="op.oban_upgrade(1, from_version=0)")
-    failed = host.alembic("upgrade", "head")
-    assert failed.returncode != 0
-    assert "a transaction that env.py began" in failed.stderr
-    assert "Traceback" not in failed.stderr
+    assert "a transaction that env.py began: let `with context.begin_transaction()`" in host.refused("upgrade", "head")
     assert version(url) == 0
     host.write("own", up="op.oban_upgrade(1, from_version=0, concurrently=False)")
     host.run("upgrade", "head")
@@ -116,11 +114,9 @@ def test_a_second_deployment_is_told_that_the_first_builds(host: Host, url: URL)
     with engine.connect() as first:
         first.execute(text(BEGIN_BUILDING))
         first.commit()
-        second = host.alembic("upgrade", "head")
+        assert "another deployment builds indexes" in host.refused("upgrade", "head")
     engine.dispose()
-    assert second.returncode != 0
-    assert "another deployment builds indexes" in second.stderr
-    assert "Traceback" not in second.stderr
+    host.run("upgrade", "head")
 
 
 @pytest.mark.parametrize("concurrently", [False, True])
@@ -147,9 +143,5 @@ def test_tables_that_cannot_be_adopted_are_an_error_of_alembic(host: Host, url: 
         connection.execute(text("ALTER TABLE oban_jobs DROP COLUMN cancelled_at"))
     host.declare(MODELS)
     host.revise("first")
-    failed = host.alembic("upgrade", "head")
-    assert failed.returncode != 0
-    assert "FAILED: the tables in schema public cannot be adopted: oban_jobs has no column cancelled_at" in (
-        failed.stdout + failed.stderr
-    )
-    assert "Traceback" not in failed.stderr
+    said = host.refused("upgrade", "head")
+    assert "FAILED: the tables in schema public cannot be adopted: oban_jobs has no column cancelled_at" in said
