@@ -96,9 +96,7 @@ def test_a_database_ahead_of_this_release_is_said_to_be_so(host: Host, url: URL)
     assert "sqla_oban has no version 99 of its tables" in host.refused("downgrade", "base")
 
 
-def test_foreign_keys_and_unique_constraints_of_the_hosts_own_columns_come_with_the_tables(
-    host: Host, url: URL
-) -> None:
+def test_constraints_of_the_hosts_own_columns_come_with_the_tables(host: Host, url: URL) -> None:
     host.declare(MODELS + OWNED_BY_TENANTS)
     written = host.revise("first")
     up, down = written.split("def downgrade")
