@@ -97,7 +97,9 @@ async def _script(configuration: Configuration, start: int | None, to: int | Non
             home = await connection.run_sync(migrations.home_of, schema)
             found = await connection.run_sync(migrations.current_version, schema=schema)
     target = migrations.required_version() if to is None else to
-    return "\n\n".join(_lines(home, found, target, create_schema=schema is not None and not found, concurrently=concurrently))
+    return "\n\n".join(
+        _lines(home, found, target, create_schema=schema is not None and not found, concurrently=concurrently)
+    )
 
 
 def _lines(home: str, start: int, target: int, *, create_schema: bool, concurrently: bool) -> Iterator[str]:

@@ -1,16 +1,18 @@
 """Tables that other Oban libraries made."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, Connection, text
+from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.orm import Session
 
-from sqla_oban import Job
+from sqla_oban import Job, worker
 from sqla_oban.errors import SchemaMismatch
 from sqla_oban.migrations import current_version, downgrade, downgrade_script, migrate, script
 from sqla_oban.migrations.v01 import INDEXES
+from sqla_oban.testing import drain
 from tests.migrations.database import begun
 from tests.migrations.foreign import FOREIGN, TAGS, everything_in, made_by_elixir
 
@@ -121,3 +123,55 @@ def test_options_that_somebody_set_on_the_table_stay(url: URL) -> None:
         downgrade(connection)
         options = connection.scalar(text("SELECT reloptions FROM pg_class WHERE relname = 'oban_jobs'"))
         assert options == ["fillfactor=70", "parallel_workers=1"]
+
+
+@worker(name="App.Mailer")
+class Mailer:
+    def process(self, job: Job) -> None:
+        assert [error["error"] for error in job.errors] == ["e"]
+        raise ValueError(job.meta["n"])
+
+
+def test_a_job_of_oban_for_elixir_runs_and_its_errors_stay_what_elixir_reads(url: URL) -> None:
+    with begun(url) as connection:
+        made_by_elixir(connection)
+        migrate(connection)
+        with Session(connection) as session:
+            drained = drain(session, safely=True)
+            session.flush()
+        assert drained.retryable == 2  # the other names a worker of Elixir's
+        errors = connection.scalars(
+            text("SELECT error ->> 'error' FROM oban_jobs, unnest(errors) error WHERE worker = 'App.Mailer'")
+        ).all()
+        assert errors[0] == "e"
+        assert "ValueError: 1" in errors[1]
+        assert len(errors) == 2
+
+
+def test_rows_are_kept_from_writers_for_no_longer_than_the_transaction(url: URL) -> None:
+    """Where the caller can leave its transaction, indexes are built outside of it, and the marker comes after them."""
+    engine = create_engine(url.set(drivername="postgresql+psycopg"))
+    left: list[bool] = []
+
+    with engine.connect() as connection:
+
+        @contextmanager
+        def outside() -> Iterator[None]:
+            connection.commit()
+            with begun(url) as other:
+                other.execute(text("INSERT INTO oban_jobs (worker) VALUES ('meanwhile')"))
+                left.append(current_version(other) == 0)
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            yield
+            connection.commit()
+            connection.execution_options(isolation_level="READ COMMITTED")
+
+        made_by_elixir(connection)
+        migrate(connection, outside=outside)
+        connection.commit()
+        migrate(connection, schema="fresh", outside=outside)
+        assert left == [True], "a table without rows is made in one transaction"
+        assert current_version(connection) == 1
+    with begun(url) as connection:
+        migrate(connection)  # nobody builds any longer
+    engine.dispose()
