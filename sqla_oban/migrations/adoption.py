@@ -131,7 +131,7 @@ BEGIN
      WHERE to_regclass(home || name) IS NULL;
   INSERT INTO {schema}.oban_adopted (undo)
     SELECT 'DROP INDEX IF EXISTS ' || home || name FROM unnest({index_names}) name
-     WHERE to_regclass(home || name) IS NULL;
+     WHERE NOT EXISTS (SELECT FROM pg_index WHERE indrelid = jobs AND indexrelid = to_regclass(home || name));
 
   INSERT INTO {schema}.oban_adopted (undo)
     SELECT 'ALTER TABLE ' || home || 'oban_jobs DROP COLUMN IF EXISTS ' || name FROM unnest({column_names}) name
