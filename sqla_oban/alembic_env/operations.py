@@ -1,14 +1,18 @@
 """`op.oban_upgrade` and `op.oban_downgrade`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, Operations
+from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
 from sqlalchemy import text
 
 from sqla_oban import migrations
+from sqla_oban.errors import ConfigurationError, ObanError
 
 
 class Move(MigrateOperation):
@@ -18,14 +22,18 @@ class Move(MigrateOperation):
         to_version: where to stop.
         from_version: where it begins, which only a script without a database relies on.
         schema: of the tables; default: the search path's first, in a script `public`.
+        concurrently: how indexes are built; see `Upgrade.oban_upgrade`.
     """
 
     name: str
 
-    def __init__(self, to_version: int, *, from_version: int, schema: str | None = None) -> None:
+    def __init__(
+        self, to_version: int, *, from_version: int, schema: str | None = None, concurrently: bool | None = None
+    ) -> None:
         self.to_version = to_version
         self.from_version = from_version
         self.schema = schema
+        self.concurrently = concurrently
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """What `alembic check` prints."""
@@ -40,20 +48,31 @@ class Upgrade(Move):
 
     @classmethod
     def oban_upgrade(
-        cls, operations: Operations, to_version: int, *, from_version: int = 0, schema: str | None = None
+        cls,
+        operations: Operations,
+        to_version: int,
+        *,
+        from_version: int = 0,
+        schema: str | None = None,
+        concurrently: bool | None = None,
     ) -> None:
         """Bring the tables to `to_version`; does nothing where they are there, as when two branches are merged.
+
+        Tables that oban.py or Oban for Elixir made are adopted, with every job in them.
 
         Args:
             operations: alembic's.
             to_version: where to stop.
             from_version: where it begins, for scripts made by `--sql`.
             schema: of the tables; default: the search path's first, in a script `public`.
+            concurrently: whether indexes are built CONCURRENTLY, for which the transaction is committed and another
+                begun afterwards. Default: where `oban_jobs` has rows, which a script cannot know and takes for no.
 
         Raises:
-            SchemaMismatch: this release does not know that version.
+            CommandError: this release does not know that version, the tables there cannot be adopted, another
+                deployment builds indexes at this moment, or `env.py` itself began the transaction that is to be left.
         """
-        operations.invoke(cls(to_version, from_version=from_version, schema=schema))
+        operations.invoke(cls(to_version, from_version=from_version, schema=schema, concurrently=concurrently))
 
     def reverse(self) -> "Downgrade":
         """Back again."""
@@ -70,7 +89,7 @@ class Downgrade(Move):
     def oban_downgrade(
         cls, operations: Operations, to_version: int, *, from_version: int, schema: str | None = None
     ) -> None:
-        """Take the tables back to `to_version`; 0 drops them and the jobs in them.
+        """Take the tables back to `to_version`; 0 drops them and the jobs in them, or gives back adopted ones.
 
         Args:
             operations: alembic's.
@@ -79,7 +98,7 @@ class Downgrade(Move):
             schema: of the tables; default: the search path's first, in a script `public`.
 
         Raises:
-            SchemaMismatch: this release does not know that version.
+            CommandError: this release does not know that version.
         """
         operations.invoke(cls(to_version, from_version=from_version, schema=schema))
 
@@ -90,23 +109,53 @@ class Downgrade(Move):
 
 @Operations.implementation_for(Upgrade)
 def _upgrade(operations: Operations, move: Upgrade) -> None:
-    if operations.get_context().as_sql:
-        home = move.schema or "public"
-        script = migrations.script(
-            home, start=move.from_version, version=move.to_version, create_schema=move.schema is not None
+    context = operations.get_context()
+    with refused():
+        if context.as_sql:
+            script = migrations.script(
+                move.schema or "public",
+                start=move.from_version,
+                version=move.to_version,
+                create_schema=move.schema is not None,
+                concurrently=bool(move.concurrently),
+            )
+            _write(operations, script)
+        else:
+            outside = None if move.concurrently is False else lambda: _outside(context)
+            migrations.migrate(operations.get_bind(), version=move.to_version, schema=move.schema, outside=outside)
+
+
+@contextmanager
+def _outside(context: MigrationContext) -> Iterator[None]:
+    """Alembic's own way out of its transaction, which it has only out of one that it began."""
+    connection = context.connection
+    if context._transaction is None and connection is not None and connection.in_transaction():  # noqa: SLF001
+        raise ConfigurationError(
+            "oban_jobs has rows, so its indexes are built CONCURRENTLY, which cannot be done in a transaction that "
+            "env.py began: let `with context.begin_transaction()` begin it, or write `concurrently=False` into "
+            "op.oban_upgrade(...), which keeps everyone from writing into oban_jobs meanwhile"
         )
-        _write(operations, script)
-    else:
-        migrations.migrate(operations.get_bind(), version=move.to_version, schema=move.schema)
+    with context.autocommit_block():
+        yield
 
 
 @Operations.implementation_for(Downgrade)
 def _downgrade(operations: Operations, move: Downgrade) -> None:
-    if operations.get_context().as_sql:
-        home = move.schema or "public"
-        _write(operations, migrations.downgrade_script(home, start=move.from_version, version=move.to_version))
-    else:
-        migrations.downgrade(operations.get_bind(), version=move.to_version, schema=move.schema)
+    with refused():
+        if operations.get_context().as_sql:
+            home = move.schema or "public"
+            _write(operations, migrations.downgrade_script(home, start=move.from_version, version=move.to_version))
+        else:
+            migrations.downgrade(operations.get_bind(), version=move.to_version, schema=move.schema)
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    """What we refuse is an error of alembic's, so that its command line shows the sentence and not a traceback."""
+    try:
+        yield
+    except ObanError as error:
+        raise CommandError(str(error)) from error
 
 
 def _write(operations: Operations, statements: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -25,33 +26,50 @@ from sqla_oban.cli.options import config_option, required_url, url_option
     type=click.IntRange(min=0),
     help="With --sql: the version to start from, without asking a database; default: that of the database, 0 without.",
 )
+@click.option(
+    "--concurrently",
+    is_flag=True,
+    help="With --sql: build indexes outside of the transaction, as is done without --sql where the table has rows.",
+)
 @config_option
 def migrate(
-    file: Path | None, url: str | None, schema: str | None, to: int | None, start: int | None, *, sql: bool
+    file: Path | None,
+    url: str | None,
+    schema: str | None,
+    to: int | None,
+    start: int | None,
+    *,
+    sql: bool,
+    concurrently: bool,
 ) -> None:
     """Make the tables of sqla_oban, or bring them up to the version that this release needs.
 
-    For databases without a migration history of their own: where alembic keeps one, let it have the revision.
+    Tables that oban.py or Oban for Elixir made are adopted, with every job in them. For databases without a migration
+    history of their own: where alembic keeps one, let it have the revision.
     """
     if start is not None and not sql:
         raise click.UsageError("--from goes with --sql: a database says itself which version it has.")
+    if concurrently and not sql:
+        raise click.UsageError("--concurrently goes with --sql: a database says itself whether it needs it.")
     with explained():
         configuration = configured(file, url=url, schema=schema)
         if sql:
-            click.echo(asyncio.run(_script(configuration, start, to)))
+            click.echo(asyncio.run(_script(configuration, start, to, concurrently=concurrently)))
         else:
             click.echo(asyncio.run(_migrate(parsed(required_url(configuration)), configuration.schema, to)))
 
 
 async def _migrate(address: URL, schema: str | None, to: int | None) -> str:
-    async with opened(address) as engine, engine.begin() as connection:
-        return await connection.run_sync(_bring_up, schema, to)
+    async with opened(address) as engine, engine.connect() as connection:
+        told = await connection.run_sync(_bring_up, schema, to)
+        await connection.commit()
+        return told
 
 
 def _bring_up(connection: Connection, schema: str | None, to: int | None) -> str:
     """Migrate, and say from where to where."""
     before = migrations.current_version(connection, schema=schema)
-    migrations.migrate(connection, schema=schema, version=to)
+    migrations.migrate(connection, schema=schema, version=to, outside=lambda: _outside(connection))
     if to is None:
         migrations.check_version(connection, schema=schema)
     after = migrations.current_version(connection, schema=schema)
@@ -59,7 +77,19 @@ def _bring_up(connection: Connection, schema: str | None, to: int | None) -> str
     return f"The sqla_oban tables in schema {home} were at version {before} and are at version {after}."
 
 
-async def _script(configuration: Configuration, start: int | None, to: int | None) -> str:
+@contextmanager
+def _outside(connection: Connection) -> Iterator[None]:
+    """Between two transactions of the connection."""
+    connection.commit()
+    connection.execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        yield
+    finally:
+        connection.commit()
+        connection.execution_options(isolation_level=connection.default_isolation_level)
+
+
+async def _script(configuration: Configuration, start: int | None, to: int | None, *, concurrently: bool) -> str:
     schema = configuration.schema
     home, found = schema or "public", start or 0
     if start is None and configuration.url is not None:
@@ -67,16 +97,22 @@ async def _script(configuration: Configuration, start: int | None, to: int | Non
             home = await connection.run_sync(migrations.home_of, schema)
             found = await connection.run_sync(migrations.current_version, schema=schema)
     target = migrations.required_version() if to is None else to
-    return "\n\n".join(_lines(home, found, target, create_schema=schema is not None and not found))
+    return "\n\n".join(
+        _lines(home, found, target, create_schema=schema is not None and not found, concurrently=concurrently)
+    )
 
 
-def _lines(home: str, start: int, target: int, *, create_schema: bool) -> Iterator[str]:
-    """A script for psql: one transaction, each statement as it is written in the migration."""
-    statements = list(migrations.script(home, start=start, version=target, create_schema=create_schema))
+def _lines(home: str, start: int, target: int, *, create_schema: bool, concurrently: bool) -> Iterator[str]:
+    """A script for psql: one transaction unless told otherwise, each statement as it is written in the migration."""
+    statements = list(
+        migrations.script(home, start=start, version=target, create_schema=create_schema, concurrently=concurrently)
+    )
     if not statements:
         yield f"-- The sqla_oban tables are at version {start}; version {target} needs nothing."
         return
     yield f"-- The sqla_oban tables in schema {home!r}, from version {start} to version {target}."
+    if concurrently:
+        yield "-- Run it so that it stops at the first error (psql -v ON_ERROR_STOP=1); then it can be run again."
     yield "BEGIN;"
     yield from (f"{statement.strip()};" for statement in statements)
     yield "COMMIT;"

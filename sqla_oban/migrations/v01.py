@@ -1,16 +1,48 @@
 """Version 1: Oban's tables, our indexes, and the wake-up trigger. Frozen: later versions change it, this file stays.
 
 Table, column, type and check names are Oban's own, so that its other clients can share them. Every name is
-qualified with `{schema}`: the trigger runs under the search_path of whoever inserts.
+qualified with `{schema}`: the trigger runs under the search_path of whoever inserts. Tables that another Oban library
+made are adopted (`adoption.py`), so whatever may be there already is made only if it is not.
 """
 
+from sqla_oban.migrations.adoption import BEGUN, GIVE_BACK, IS_OURS, OBSTACLE, take_over
+from sqla_oban.migrations.version import Index, Version
+
+STORAGE = (
+    "fillfactor=85",
+    *("autovacuum_vacuum_scale_factor=0.02", "autovacuum_vacuum_threshold=50"),
+    *("autovacuum_analyze_scale_factor=0.02", "autovacuum_analyze_threshold=100"),
+    *("autovacuum_vacuum_insert_scale_factor=0.02", "autovacuum_vacuum_insert_threshold=1000"),
+    *("autovacuum_vacuum_cost_limit=2000", "autovacuum_vacuum_cost_delay=1"),
+)
+
+OWN_COLUMNS: tuple[str, ...] = ()
+"""Columns of `oban_jobs` that Oban does not have, with their types: nullable, since its libraries do not know them."""
+
+INDEXES = (
+    # The claim reads this index front to back: its columns are exactly the ORDER BY.
+    Index("oban_jobs_claim_index", "(queue, priority, scheduled_at, id) WHERE state = 'available'"),
+    Index("oban_jobs_staging_index", "(scheduled_at, id) INCLUDE (queue) WHERE state IN ('scheduled', 'retryable')"),
+    Index("oban_jobs_executing_index", "(attempted_at) WHERE state = 'executing'"),
+    # Holds only what is to be stopped: every node looks at it once a second.
+    Index("oban_jobs_cancel_index", "(id) WHERE state = 'executing' AND meta ? 'cancel_requested'"),
+    Index("oban_jobs_completed_at_index", "(completed_at) WHERE state = 'completed'"),
+    Index("oban_jobs_cancelled_at_index", "(cancelled_at) WHERE state = 'cancelled'"),
+    Index("oban_jobs_discarded_at_index", "(discarded_at) WHERE state = 'discarded'"),
+)
+
 UPGRADE = (
+    take_over((index.name for index in INDEXES), OWN_COLUMNS, STORAGE),
     """
-    CREATE TYPE {schema}.oban_job_state AS ENUM
-      ('available', 'scheduled', 'suspended', 'executing', 'retryable', 'completed', 'discarded', 'cancelled')
+    DO $oban$ BEGIN
+      IF to_regtype(quote_ident({schema_literal}) || '.oban_job_state') IS NULL THEN
+        CREATE TYPE {schema}.oban_job_state AS ENUM
+          ('available', 'scheduled', 'suspended', 'executing', 'retryable', 'completed', 'discarded', 'cancelled');
+      END IF;
+    END $oban$
     """,
     """
-    CREATE TABLE {schema}.oban_jobs (
+    CREATE TABLE IF NOT EXISTS {schema}.oban_jobs (
       id bigint GENERATED ALWAYS AS IDENTITY,
       state {schema}.oban_job_state NOT NULL DEFAULT 'available',
       queue text NOT NULL DEFAULT 'default',
@@ -35,34 +67,13 @@ UPGRADE = (
       CONSTRAINT worker_length CHECK (char_length(worker) > 0 AND char_length(worker) <= 127),
       CONSTRAINT positive_max_attempts CHECK (max_attempts > 0),
       CONSTRAINT non_negative_priority CHECK (priority >= 0)
-    ) WITH (
-      fillfactor = 85,
-      autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 50,
-      autovacuum_analyze_scale_factor = 0.02, autovacuum_analyze_threshold = 100,
-      autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_vacuum_insert_threshold = 1000,
-      autovacuum_vacuum_cost_limit = 2000, autovacuum_vacuum_cost_delay = 1
-    )
-    """,
-    # The claim reads this index front to back: its columns are exactly the ORDER BY.
+    ) WITH ("""
+    + ", ".join(STORAGE)
+    + ")",
+    *(f"ALTER TABLE {{schema}}.oban_jobs ADD COLUMN IF NOT EXISTS {column}" for column in OWN_COLUMNS),
+    BEGUN,
     """
-    CREATE INDEX oban_jobs_claim_index ON {schema}.oban_jobs (queue, priority, scheduled_at, id)
-      WHERE state = 'available'
-    """,
-    """
-    CREATE INDEX oban_jobs_staging_index ON {schema}.oban_jobs (scheduled_at, id) INCLUDE (queue)
-      WHERE state IN ('scheduled', 'retryable')
-    """,
-    "CREATE INDEX oban_jobs_executing_index ON {schema}.oban_jobs (attempted_at) WHERE state = 'executing'",
-    # Holds only what is to be stopped: every node looks at it once a second.
-    """
-    CREATE INDEX oban_jobs_cancel_index ON {schema}.oban_jobs (id)
-      WHERE state = 'executing' AND meta ? 'cancel_requested'
-    """,
-    "CREATE INDEX oban_jobs_completed_at_index ON {schema}.oban_jobs (completed_at) WHERE state = 'completed'",
-    "CREATE INDEX oban_jobs_cancelled_at_index ON {schema}.oban_jobs (cancelled_at) WHERE state = 'cancelled'",
-    "CREATE INDEX oban_jobs_discarded_at_index ON {schema}.oban_jobs (discarded_at) WHERE state = 'discarded'",
-    """
-    CREATE UNLOGGED TABLE {schema}.oban_peers (
+    CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.oban_peers (
       name text NOT NULL,
       node text NOT NULL,
       started_at timestamp NOT NULL,
@@ -71,7 +82,7 @@ UPGRADE = (
     )
     """,
     """
-    CREATE UNLOGGED TABLE {schema}.oban_producers (
+    CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.oban_producers (
       uuid uuid NOT NULL,
       name text NOT NULL DEFAULT 'oban',
       node text NOT NULL,
@@ -84,7 +95,7 @@ UPGRADE = (
     """,
     # What operators have said of queues; a node of '' means every node, NULL that nothing was said.
     """
-    CREATE TABLE {schema}.oban_queues (
+    CREATE TABLE IF NOT EXISTS {schema}.oban_queues (
       name text NOT NULL,
       queue text NOT NULL,
       node text NOT NULL DEFAULT '',
@@ -97,7 +108,7 @@ UPGRADE = (
     """,
     # Entries made at run time, and what is to be remembered of those declared in code: `last_tick` and `paused`.
     """
-    CREATE TABLE {schema}.oban_crons (
+    CREATE TABLE IF NOT EXISTS {schema}.oban_crons (
       name text NOT NULL,
       expression text NOT NULL,
       timezone text,
@@ -119,7 +130,7 @@ UPGRADE = (
     """,
     # A producer that sleeps with room to spare holds this key as a shared advisory lock of its session.
     """
-    CREATE FUNCTION {schema}.oban_wake_key(queue text) RETURNS bigint LANGUAGE sql STABLE AS $oban$
+    CREATE OR REPLACE FUNCTION {schema}.oban_wake_key(queue text) RETURNS bigint LANGUAGE sql STABLE AS $oban$
       SELECT hashtextextended(queue, {jobs_literal}::regclass::oid::bigint)
     $oban$
     """,
@@ -128,7 +139,7 @@ UPGRADE = (
     # Lock and unlock stand in one expression, so that no cancel falls between them; the second try is against
     # another prober, who holds the key for a microsecond. A foreign producer holds no key and is always rung.
     """
-    CREATE FUNCTION {schema}.oban_ring(queue text, due_soon boolean DEFAULT false) RETURNS boolean
+    CREATE OR REPLACE FUNCTION {schema}.oban_ring(queue text, due_soon boolean DEFAULT false) RETURNS boolean
     LANGUAGE plpgsql AS $oban$
     DECLARE
       key bigint := {schema}.oban_wake_key($1);
@@ -150,13 +161,13 @@ UPGRADE = (
     """,
     # Steers the nodes of every Oban library.
     """
-    CREATE FUNCTION {schema}.oban_signal(notice jsonb) RETURNS void LANGUAGE sql AS $oban$
+    CREATE OR REPLACE FUNCTION {schema}.oban_signal(notice jsonb) RETURNS void LANGUAGE sql AS $oban$
       SELECT pg_notify({schema_literal} || '.oban_signal', notice::text)
     $oban$
     """,
     # A job that is due before the stagers look again (every five seconds at most) needs to be told of as well.
     """
-    CREATE FUNCTION {schema}.oban_jobs_wake() RETURNS trigger LANGUAGE plpgsql AS $oban$
+    CREATE OR REPLACE FUNCTION {schema}.oban_jobs_wake() RETURNS trigger LANGUAGE plpgsql AS $oban$
     BEGIN
       PERFORM {schema}.oban_ring(q.queue, q.due_soon)
         FROM (SELECT DISTINCT n.queue, n.state = 'scheduled' AS due_soon FROM inserted n
@@ -167,20 +178,35 @@ UPGRADE = (
     $oban$
     """,
     """
-    CREATE TRIGGER oban_jobs_wake AFTER INSERT ON {schema}.oban_jobs REFERENCING NEW TABLE AS inserted
-      FOR EACH STATEMENT EXECUTE FUNCTION {schema}.oban_jobs_wake()
+    CREATE OR REPLACE TRIGGER oban_jobs_wake AFTER INSERT ON {schema}.oban_jobs
+      REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION {schema}.oban_jobs_wake()
     """,
 )
 
+# One statement, because nothing of it may be done where the tables are not ours: a script may run a second time.
 DOWNGRADE = (
-    "DROP TABLE {schema}.oban_crons",
-    "DROP TABLE {schema}.oban_queues",
-    "DROP TABLE {schema}.oban_producers",
-    "DROP TABLE {schema}.oban_peers",
-    "DROP TABLE {schema}.oban_jobs",
-    "DROP FUNCTION {schema}.oban_jobs_wake()",
-    "DROP FUNCTION {schema}.oban_signal(jsonb)",
-    "DROP FUNCTION {schema}.oban_ring(text, boolean)",
-    "DROP FUNCTION {schema}.oban_wake_key(text)",
-    "DROP TYPE {schema}.oban_job_state",
+    f"""
+    DO $oban$
+    DECLARE
+      one record;
+    BEGIN
+      IF NOT {IS_OURS} THEN
+        RETURN;
+      END IF;
+      DROP TABLE {{schema}}.oban_crons;
+      DROP TABLE {{schema}}.oban_queues;
+      DROP TRIGGER oban_jobs_wake ON {{schema}}.oban_jobs;
+      DROP FUNCTION {{schema}}.oban_jobs_wake();
+      DROP FUNCTION {{schema}}.oban_signal(jsonb);
+      DROP FUNCTION {{schema}}.oban_ring(text, boolean);
+      DROP FUNCTION {{schema}}.oban_wake_key(text);
+      {GIVE_BACK}
+      DROP TABLE {{schema}}.oban_producers;
+      DROP TABLE {{schema}}.oban_peers;
+      DROP TABLE {{schema}}.oban_jobs;
+      DROP TYPE {{schema}}.oban_job_state;
+    END $oban$
+    """,
 )
+
+VERSION = Version(upgrade=UPGRADE, downgrade=DOWNGRADE, indexes=INDEXES, obstacle=OBSTACLE)

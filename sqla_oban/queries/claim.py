@@ -14,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    func,
     literal_column,
     select,
     true,
@@ -151,8 +152,9 @@ def _columns() -> list[Any]:
         "attempted_at": type_coerce(JOBS.c.attempted_at, DateTime),
         **{
             name: cast(JOBS.c[name], Text).label(name)
-            for name in ("state", "scheduled_at", "inserted_at", "args", "meta", "errors")
+            for name in ("state", "scheduled_at", "inserted_at", "args", "meta")
         },
+        "errors": cast(func.to_jsonb(JOBS.c.errors), Text).label("errors"),  # jsonb[] where Oban for Elixir made it
     }
     return [read.get(name, JOBS.c[name]) for name in Claimed._fields]
 

@@ -97,11 +97,14 @@ def holder() -> ColumnElement[str]:
 
 
 def with_error(error: ColumnElement[Any]) -> ColumnElement[Any]:
-    """A job's errors and one more, in the form that Oban's dashboard reads: when, in which attempt, what."""
+    """A job's errors and one more, in the form that Oban's dashboard reads: when, in which attempt, what.
+
+    An object is appended by `||` to a jsonb array as well as to the `jsonb[]` of a table that Oban for Elixir made.
+    """
     entry = func.jsonb_build_object(
         constant("at"), moment(), constant("attempt"), JOBS.c.attempt, constant("error"), error, type_=JSONB
     )
-    return JOBS.c.errors.op("||")(func.jsonb_build_array(entry, type_=JSONB))
+    return JOBS.c.errors.op("||")(entry)
 
 
 def moment() -> ColumnElement[str]:

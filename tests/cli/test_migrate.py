@@ -10,6 +10,7 @@ from sqlalchemy import URL, create_engine, text
 from sqla_oban.migrations import current_version, required_version
 from tests.cli.command import refused, run
 from tests.cli.conftest import Contents
+from tests.migrations.foreign import made_by_elixir
 
 NEWEST = required_version()
 
@@ -60,6 +61,26 @@ def test_makes_the_schema_that_is_named(url: str, empty_database: URL) -> None:
     assert "in schema Shop jobs were at version 0" in done.stdout
     assert version_in(empty_database, "Shop jobs") == NEWEST
     assert version_in(empty_database) == 0
+
+
+@pytest.mark.parametrize("driver", ["postgresql+asyncpg", "postgresql+psycopg"])
+def test_adopts_a_table_with_rows_and_finds_all_well(driver: str, empty_database: URL) -> None:
+    engine = create_engine(empty_database.set(drivername="postgresql+psycopg"))
+    with engine.begin() as connection:
+        made_by_elixir(connection)
+    engine.dispose()
+    done = run("migrate", "--url", address(empty_database, driver))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert version_in(empty_database) == NEWEST
+    checked = run("check", "--url", address(empty_database, driver))
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
+
+
+def test_a_script_leaves_its_transaction_for_indexes_only_where_it_is_told_to() -> None:
+    assert "CREATE INDEX CONCURRENTLY" not in run("migrate", "--sql").stdout
+    done = run("migrate", "--sql", "--concurrently").stdout
+    assert done.index("COMMIT;") < done.index("CREATE INDEX CONCURRENTLY") < done.rindex("BEGIN;")
+    assert "--concurrently goes with --sql" in refused("migrate", "--concurrently", "--url", "postgresql://h/d")
 
 
 @pytest.mark.parametrize(

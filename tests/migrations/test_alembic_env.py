@@ -1,139 +1,18 @@
 """Autogenerate in hosts of their own, by the real command line of alembic."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 from sqlalchemy import URL, inspect, text
 
 from sqla_oban.migrations import current_version, migrate
 from tests.migrations.database import begun
-
-ROOT = Path(__file__).parents[2]
-
-SYNC = """
-    engine = create_engine(url)
-    with engine.connect() as connection:
-        run(connection)
-    engine.dispose()
-"""
-ASYNC = """
-    async def main():
-        engine = create_async_engine(url)
-        async with engine.connect() as connection:
-            await connection.run_sync(run)
-        await engine.dispose()
-    asyncio.run(main())
-"""
-STRICT = "compare_type=True, compare_server_default=True, include_schemas=True"
-ENV = """
-import asyncio, os
-from alembic import context
-from sqlalchemy import create_engine
-from sqlalchemy.ext.asyncio import create_async_engine
-import host
-import sqla_oban.alembic_env
-
-url = os.environ["HOST_URL"]
-
-def run(connection):
-    context.configure(connection=connection, target_metadata=host.target, {options})
-    with context.begin_transaction():
-        context.run_migrations()
-
-{connect}
-"""
-MODELS = """
-from sqlalchemy import BigInteger, ForeignKey, Text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-import sqla_oban
-from sqla_oban import Job
-
-class Base(DeclarativeBase): ...
-
-class Order(Base):
-    __tablename__ = "orders"
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    job_id: Mapped[int | None] = mapped_column(ForeignKey(Job.id, ondelete="SET NULL"))
-
-target = [sqla_oban.metadata, Base.metadata]
-"""
-TENANTS = """
-class TenantJob(Job):
-    tenant: Mapped[str | None] = mapped_column(Text, index=True)
-"""
-IN_A_SCHEMA = """
-import sqla_oban
-from sqlalchemy import MetaData
-target = MetaData()
-for table in sqla_oban.metadata.tables.values():
-    table.to_metadata(target, schema="jobs")
-"""
-WITHOUT_US = """
-from sqlalchemy import MetaData
-target = MetaData()
-"""
-
-
-class Host:
-    """An application with an alembic environment."""
-
-    def __init__(self, folder: Path, url: URL, driver: str) -> None:
-        self._folder = folder
-        self._url = url.set(drivername=f"postgresql+{driver}").render_as_string(hide_password=False)
-        self._connect = dedent(ASYNC if driver == "asyncpg" else SYNC)
-        (folder / "alembic.ini").write_text("[alembic]\nscript_location = migrations\nprepend_sys_path = .\n")
-        (folder / "migrations" / "versions").mkdir(parents=True)
-        (folder / "migrations" / "script.py.mako").write_text((ROOT / "alembic" / "script.py.mako").read_text())
-        self.configure(STRICT)
-        self.declare(MODELS)
-
-    def configure(self, options: str) -> None:
-        (self._folder / "migrations" / "env.py").write_text(ENV.format(options=options, connect=self._connect))
-
-    def declare(self, models: str) -> None:
-        (self._folder / "host.py").write_text(models)
-
-    def alembic(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "alembic", *arguments],
-            cwd=self._folder,
-            env={**os.environ, "HOST_URL": self._url, "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def run(self, *arguments: str) -> str:
-        done = self.alembic(*arguments)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def write(self, revision: str, *, up: str, down: str) -> None:
-        """A revision written by hand, on a branch of its own."""
-        (self._folder / "migrations" / "versions" / f"{revision}.py").write_text(
-            f"from alembic import op\nimport sqla_oban.alembic_env\nrevision = {revision!r}\ndown_revision = None\n"
-            f"def upgrade():\n    {up}\ndef downgrade():\n    {down}\n"
-        )
-
-    def revise(self, message: str) -> str:
-        """The text of the revision that autogenerate writes."""
-        self.run("revision", "--autogenerate", "-m", message)
-        [path] = (self._folder / "migrations" / "versions").glob(f"*_{message}.py")
-        return path.read_text()
+from tests.migrations.host import IN_A_SCHEMA, MODELS, OWNED_BY_TENANTS, TENANTS, WITHOUT_US, Host, version
 
 
 @pytest.fixture(params=["psycopg", "asyncpg"])
 def host(tmp_path: Path, url: URL, request: pytest.FixtureRequest) -> Host:
     return Host(tmp_path, url, request.param)
-
-
-def version(url: URL) -> int:
-    with begun(url) as connection:
-        return current_version(connection)
 
 
 def test_autogenerate_writes_one_operation_and_afterwards_proposes_nothing(host: Host, url: URL) -> None:
@@ -210,6 +89,53 @@ def test_a_database_ahead_of_this_release_is_said_to_be_so(host: Host, url: URL)
         migrate(connection)
         connection.execute(text("COMMENT ON CONSTRAINT oban_jobs_pkey ON oban_jobs IS 'sqla_oban:99'"))
         assert inspect(connection).has_table("oban_jobs")
+    sentence = "the database has version 99 of the sqla_oban tables and this release knows only 1"
+    assert sentence in host.refused("check")
+    host.write("own", up="pass", down="op.oban_downgrade(0, from_version=1)")
+    host.run("stamp", "own")
+    assert "sqla_oban has no version 99 of its tables" in host.refused("downgrade", "base")
+
+
+def test_constraints_of_the_hosts_own_columns_come_with_the_tables(host: Host, url: URL) -> None:
+    host.declare(MODELS + OWNED_BY_TENANTS)
+    written = host.revise("first")
+    up, down = written.split("def downgrade")
+    assert up.index("op.create_table('tenants'") < up.index("op.create_foreign_key('oban_jobs_tenant_id_fkey'")
+    assert "op.create_unique_constraint('oban_jobs_ticket_key', 'oban_jobs', ['ticket'])" in up
+    assert down.index("op.drop_constraint('oban_jobs_tenant_id_fkey'") < down.index("op.drop_table('tenants')")
+    host.run("upgrade", "head")
+    assert "No new upgrade operations detected" in host.run("check")
+    host.run("downgrade", "base")
+    assert version(url) == 0
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_a_script_of_two_branches_that_both_carry_the_operation(tmp_path: Path, url: URL, applied: bool) -> None:
+    host = Host(tmp_path, url, "psycopg")
+    host.declare(WITHOUT_US)
+    for name in ("one", "two"):
+        host.write(name, up="op.oban_upgrade(1, from_version=0)", down="op.oban_downgrade(0, from_version=1)")
+    host.run("merge", "-m", "merged", "one", "two")
+    head = host.run("heads").split()[0]
+    if applied:
+        host.run("upgrade", "one")
+        host.execute(host.run("upgrade", "one:head", "--sql"))
+    else:
+        host.execute(host.run("upgrade", "head", "--sql"))
+    assert version(url) == 1
+    host.execute(host.run("downgrade", f"{head}:base", "--sql"))
+    assert version(url) == 0
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_a_host_that_does_not_list_our_metadata_is_told_that_it_is_behind(
+    tmp_path: Path, url: URL, behind: bool
+) -> None:
+    host = Host(tmp_path, url, "psycopg")
+    host.declare(WITHOUT_US)
+    if not behind:
+        with begun(url) as connection:
+            migrate(connection)
     done = host.alembic("check")
-    assert done.returncode != 0
-    assert "the database has version 99 of the sqla_oban tables and this release knows only 1" in done.stderr
+    assert done.returncode == 0
+    assert ("does not list sqla_oban.metadata" in done.stderr) is behind

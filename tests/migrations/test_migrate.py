@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,15 +9,16 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqla_oban import migrations
 from sqla_oban.errors import SchemaMismatch
 from sqla_oban.migrations import check_version, current_version, downgrade, migrate, required_version, v01
+from sqla_oban.migrations.version import Version
 from tests.migrations.database import begun, things_in
 from tests.support import PATIENCE, eventually
 
 ODD = 'It\'s "Odd", \\ {really}:x'
 """A schema's name with what means something to SQL, to SQLAlchemy's text() and to str.format."""
 
-V02 = SimpleNamespace(
-    UPGRADE=("ALTER TABLE {schema}.oban_jobs ADD COLUMN note text DEFAULT 'a:b'",),
-    DOWNGRADE=("ALTER TABLE {schema}.oban_jobs DROP COLUMN note",),
+V02 = Version(
+    upgrade=("ALTER TABLE {schema}.oban_jobs ADD COLUMN note text DEFAULT 'a:b'",),
+    downgrade=("ALTER TABLE {schema}.oban_jobs DROP COLUMN note",),
 )
 
 
@@ -46,7 +46,7 @@ def in_transaction(request: pytest.FixtureRequest, url: URL) -> Callable[..., An
 @pytest.fixture
 def two_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     """A release of the library that knows one more version."""
-    monkeypatch.setattr(migrations, "VERSIONS", {1: v01, 2: V02})
+    monkeypatch.setattr(migrations, "VERSIONS", {1: v01.VERSION, 2: V02})
 
 
 def stamp(connection: Connection, version: int) -> None:

@@ -10,8 +10,8 @@ from sqla_oban.migrations import script
 from sqla_oban.models import metadata
 
 FUNCTION = r"CREATE (?:OR REPLACE )?FUNCTION {home}\.(\w+)\(.*\$oban\$(.*)\$oban\$"
-TRIGGER = r"CREATE TRIGGER (\w+) .* ON {home}\.(\w+) "
-INDEX = r"CREATE (?:UNIQUE )?INDEX (\w+) ON "
+TRIGGER = r"CREATE (?:OR REPLACE )?TRIGGER (\w+) .* ON {home}\.(\w+)\s"
+INDEX = r"CREATE (?:UNIQUE )?INDEX (?:IF NOT EXISTS )?(\w+) ON "
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ def version(connection: Connection, home: str) -> Iterator[Finding]:
         yield problem(
             SUBJECT,
             f"there is a table oban_jobs in schema {home} that is not of sqla_oban's making",
-            "move it out of the way, or have sqla_oban's made in a schema of their own: sqla-oban migrate --schema ...",
+            "adopt it, if oban.py or Oban for Elixir made it: sqla-oban migrate ...; else move it out of the way, or "
+            "have sqla_oban's made in a schema of their own: sqla-oban migrate --schema ...",
         )
         return
     try:

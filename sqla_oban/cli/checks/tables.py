@@ -12,6 +12,9 @@ from sqla_oban.identifiers import quoted
 SUBJECT = "schema"
 MADE_ANEW = "make it as the output of `sqla-oban migrate --sql --from 0` has it"
 
+FOREIGN_TYPES = {"errors": "jsonb[]", "attempt": "integer", "max_attempts": "integer", "priority": "integer"}
+"""What these columns are in a table that Oban for Elixir made and we adopted; everything works with both."""
+
 COLUMNS = text(
     "SELECT relname, attname, format_type(atttypid, atttypmod) AS type, "
     "attnotnull AND NOT atthasdef AND attidentity = '' AS required "
@@ -59,7 +62,7 @@ def _columns(table: Table, found: dict[str, Row[tuple[str, str, str, bool]]]) ->
         there = found.get(column.name)
         if there is None:
             yield problem(SUBJECT, f"the column {table.name}.{column.name} is missing", MADE_ANEW)
-        elif there.type.rpartition(".")[2] != _type(column):
+        elif there.type.rpartition(".")[2] not in {_type(column), FOREIGN_TYPES.get(column.name)}:
             what = f"the column {table.name}.{column.name} is of type {there.type}, not {_type(column)}"
             yield problem(SUBJECT, what, MADE_ANEW)
     for name in found.keys() - {column.name for column in table.columns}:
