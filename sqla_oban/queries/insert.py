@@ -9,6 +9,7 @@ from sqlalchemy import (
     Float,
     Integer,
     SmallInteger,
+    Table,
     Text,
     bindparam,
     case,
@@ -22,8 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.types import TypeEngine
 
-from sqla_oban.models.job import JOB_STATE
-from sqla_oban.queries.expressions import JOBS, constant, now, seconds
+from sqla_oban.queries.expressions import constant, now, seconds
 
 GIVEN: Final[dict[str, tuple[TypeEngine[Any], str]]] = {
     "state": (Text(), "'available'"),
@@ -40,8 +40,8 @@ GIVEN: Final[dict[str, tuple[TypeEngine[Any], str]]] = {
 say DEFAULT for a single row."""
 
 
-def insert_jobs() -> Executable:
-    """Inserts `rows`, a JSON array of objects, in their order; returns the id and the moments of each.
+def insert_jobs(table: Table) -> Executable:
+    """Inserts `rows`, a JSON array of objects, into a table of jobs in their order; returns the id and moments of each.
 
     One parameter for any number of rows, as fast as COPY, on every driver. `ord` numbers the rows. The identity column
     counts in the order in which rows are inserted, so the ids, sorted, are those of the rows in order. A `delay` in
@@ -57,12 +57,9 @@ def insert_jobs() -> Executable:
     values: dict[str, ColumnElement[Any]] = {
         name: func.coalesce(rows.c[name], literal_column(default, kind)) for name, (kind, default) in GIVEN.items()
     }
-    values["state"] = cast(values["state"], JOB_STATE)
+    values["state"] = cast(values["state"], table.c.state.type)  # lies in the schema of the table
     delayed = case((rows.c.delay.is_not(None), now() + seconds(rows.c.delay)), else_=rows.c.scheduled_at)
     values["scheduled_at"] = func.coalesce(delayed, func.timezone(constant("UTC"), func.now()))
     ordered = select(*values.values()).order_by(rows.c.ord)
-    moments = (type_coerce(JOBS.c[name], DateTime).label(name) for name in ("inserted_at", "scheduled_at"))
-    return insert(JOBS).from_select(list(values), ordered, include_defaults=False).returning(JOBS.c.id, *moments)
-
-
-INSERT_JOBS = insert_jobs()
+    moments = (type_coerce(table.c[name], DateTime).label(name) for name in ("inserted_at", "scheduled_at"))
+    return insert(table).from_select(list(values), ordered, include_defaults=False).returning(table.c.id, *moments)
