@@ -17,6 +17,7 @@ from sqla_oban.control.sessions import Sessions
 from sqla_oban.engine.interrupts import handled
 from sqla_oban.errors import ConfigurationError, InvalidJob, UnknownOption, UnsupportedEngine, shown
 from sqla_oban.migrations import check_version, home_of
+from sqla_oban.models import Models, Scope
 from sqla_oban.models.checks import checked_name
 from sqla_oban.node import Node, Settings
 from sqla_oban.process import process_name
@@ -51,7 +52,10 @@ class SqlaOban:
         node: the name of this node; default: host name and process id. It should be unique.
         session_factory: makes the sessions that workers ask for, and those for what is asked of the runner outside of
             any, as by `jobs.cancel`; default: `async_sessionmaker(engine, expire_on_commit=False)`.
-        schema: the schema of the tables; default: where the engine's search path finds them.
+        schema: the schema of the tables; default: that of `models`, or the one to which the engine's
+            `schema_translate_map` leads, else where its search path finds them.
+        models: the mapped classes, as `make_models` made them: what `jobs.get` returns and workers are given as jobs;
+            default: the library's own.
         leadership: whether this node may lead; default: if it has queues.
         shutdown_grace_period: seconds that running jobs have to end when the runner stops.
         notifier, heartbeat, leader, stager, acker, lifeline, pruner, scheduler: settings of the services.
@@ -78,6 +82,7 @@ class SqlaOban:
         node: str | None = None,
         session_factory: async_sessionmaker[AsyncSession] | None = None,
         schema: str | None = None,
+        models: Models | None = None,
         leadership: bool | None = None,
         shutdown_grace_period: float = 15.0,
         notifier: NotifierSettings | None = None,
@@ -97,12 +102,13 @@ class SqlaOban:
         configs = {_queue_name(queue): _queue_config(queue, value) for queue, value in (queues or {}).items()}
         if shutdown_grace_period != 0:
             positive("shutdown_grace_period", shutdown_grace_period)
+        scope = Scope.of(engine, None if schema is None else _text("schema", schema), models)
         factory = _checked_factory(session_factory or async_sessionmaker(engine, expire_on_commit=False))
         self._settings = Settings(
             name=_text("name", name),
             node=_default_node() if node is None else _text("node", node),
             queues=configs,
-            schema=None if schema is None else _text("schema", schema),
+            schema=scope.schema,
             leadership=bool(configs) if leadership is None else leadership,
             shutdown_grace_period=shutdown_grace_period,
             notifier=notifier or NotifierSettings(),
@@ -115,10 +121,10 @@ class SqlaOban:
             scheduler=scheduler or SchedulerSettings(),
             reindexer=reindexer,
             cron=tuple(declared(cron, ()).values()),
-            provider=Provider(factory, _checked_dependencies(dependencies), schema=schema),
+            provider=Provider(factory, _checked_dependencies(dependencies), schema=scope.schema, model=scope.model),
         )
         sessions = Sessions(factory, self._settings.schema)
-        self._jobs = Jobs(sessions, schema=self._settings.schema)
+        self._jobs = Jobs(sessions, scope)
         self._crons = Crons(sessions, schema=self._settings.schema)
         self._queues = Queues(
             sessions,

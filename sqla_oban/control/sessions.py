@@ -7,7 +7,18 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import ORMExecuteState, Session
 
+from sqla_oban.models import JobMixin, table_of
+
 T = TypeVar("T")
+
+
+PLACED = "sqla_oban_placed"
+"""An execution option: the statement names the schema of the jobs itself, and all else in it is the caller's."""
+
+
+def placed(model: type[JobMixin]) -> dict[str, bool]:
+    """The execution options of a statement for a mapped class."""
+    return {} if table_of(model).schema is None else {PLACED: True}
 
 
 class Sessions:
@@ -35,7 +46,7 @@ class Sessions:
         return result
 
     def _translated(self, session: Session, work: Callable[[Session], T]) -> T:
-        """Statement by statement, because the caller's own must not be translated."""
+        """Statement by statement, because the caller's own must not be translated, nor those whose class says where."""
         if self._schema is None:
             return work(session)
         event.listen(session, "do_orm_execute", self._translate)
@@ -45,4 +56,5 @@ class Sessions:
             event.remove(session, "do_orm_execute", self._translate)
 
     def _translate(self, state: ORMExecuteState) -> None:
-        state.update_execution_options(schema_translate_map={None: self._schema})
+        if not state.execution_options.get(PLACED):
+            state.update_execution_options(schema_translate_map={None: self._schema})

@@ -13,6 +13,7 @@ from sqlalchemy.orm.attributes import instance_state
 from sqla_oban.enqueue.announce import remember
 from sqla_oban.models import JobMixin
 from sqla_oban.models.entity import stored
+from sqla_oban.models.job import COLUMNS
 from sqla_oban.queries.expressions import JOBS
 from sqla_oban.queries.insert import GIVEN, insert_jobs
 from sqla_oban.states import JobState
@@ -22,8 +23,7 @@ from sqla_oban.states import JobState
 def is_plain(mapper: Mapper[Any]) -> bool:
     """Whether jobs of a mapped class are rows of a table like ours and nothing more."""
     table: Any = mapper.local_table
-    same = table.name == JOBS.name and table.columns.keys() == JOBS.columns.keys()
-    return same and len(mapper.columns) == len(JOBS.c) and not mapper.polymorphic_on
+    return table.name == JOBS.name and set(mapper.column_attrs.keys()) == COLUMNS and not mapper.polymorphic_on
 
 
 @lru_cache(maxsize=256)

@@ -6,7 +6,7 @@ The migrations are the truth about the tables; a test compares these classes wit
 from sqla_oban.models.base import ObanBase, metadata
 from sqla_oban.models.cron import Cron
 from sqla_oban.models.job import Job, JobMixin
-from sqla_oban.models.models import Models, make_models
+from sqla_oban.models.models import Models, Scope, make_models, table_of
 from sqla_oban.models.owned import owned
 from sqla_oban.models.peer import Peer, PeerMixin
 from sqla_oban.models.producer import Producer
@@ -26,6 +26,8 @@ __all__ = [
     "PeerMixin",
     "Producer",
     "Queue",
+    "Scope",
     "make_models",
     "metadata",
+    "table_of",
 ]

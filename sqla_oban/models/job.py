@@ -190,6 +190,10 @@ class JobMixin:
         return moment
 
 
+COLUMNS = frozenset(JobMixin.__annotations__)
+"""The attributes that every class of jobs has columns for."""
+
+
 def _json_object(field: str, value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidJob(f"{field} must be a dict, got {shown(value)}")

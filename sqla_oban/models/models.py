@@ -1,6 +1,7 @@
 """The mapped classes for one set of tables, on the library's base or on one of the application's."""
 
 import sys
+from dataclasses import dataclass
 from types import new_class
 from typing import Any, NamedTuple
 
@@ -67,6 +68,48 @@ def table_of(model: type[JobMixin]) -> Table:
     """The table of jobs that a class is mapped to; of one that is joined to it by inheritance, still that of jobs."""
     table: Table = class_mapper(model).base_mapper.local_table  # type: ignore[assignment]  # declared as any FROM clause
     return table
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The jobs of one set of tables.
+
+    Args:
+        model: what they are loaded as.
+        schema: where the tables are; None for the search path's. It counts where the class names none, or another that
+            a `schema_translate_map` leads here.
+    """
+
+    model: type[JobMixin] = Job
+    schema: str | None = None
+
+    @classmethod
+    def of(cls, engine: Any, schema: str | None, models: object) -> "Scope":
+        """What an engine finds.
+
+        Args:
+            engine: one with `get_execution_options`.
+            schema: what was said of it; default: that of the class, or where the engine's `schema_translate_map` leads.
+            models: the Models; None for the library's own.
+
+        Raises:
+            ConfigurationError: `models` are none, or their tables are in another schema than `schema`.
+        """
+        if not isinstance(models, Models | None):
+            raise ConfigurationError(f"models must be what make_models() returns, got {shown(models)}")
+        model = (models or Models()).Job
+        declared = table_of(model).schema
+        found = (engine.get_execution_options().get("schema_translate_map") or {}).get(declared, declared)
+        if schema is None or schema == found:
+            return cls(model, found)
+        if declared is not None:
+            raise ConfigurationError(f"schema={schema!r} was given with models of the schema {found!r}; leave it out")
+        return cls(model, schema)
+
+    def holds(self, model: type[JobMixin]) -> bool:
+        """Whether rows of a mapped class are these jobs."""
+        table, own = table_of(model), table_of(self.model)
+        return table.name == own.name and table.schema in (own.schema, self.schema)
 
 
 def _home(base: Any) -> type[DeclarativeBase]:

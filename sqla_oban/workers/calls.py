@@ -9,15 +9,15 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from sqla_oban.models import Job
+from sqla_oban.models import JobMixin
 from sqla_oban.outcomes import Cancel
 from sqla_oban.queries.ack import Ack
 from sqla_oban.workers.arguments import Arguments
 from sqla_oban.workers.completion import settle
 from sqla_oban.workers.providing import Provider
 
-MakeJob = Callable[[], Job]
-"""Builds the mapped `Job` of the running one; called only by workers that want it, because it takes its time."""
+MakeJob = Callable[[], JobMixin]
+"""Builds the mapped object of the running job; called only by workers that want it, because it takes its time."""
 
 
 @dataclass(frozen=True, slots=True)
