@@ -72,6 +72,24 @@ target = MetaData()
 for table in sqla_oban.metadata.tables.values():
     table.to_metadata(target, schema="jobs")
 """
+ON_THE_HOSTS_BASE = """
+from sqlalchemy import BigInteger, ForeignKey, MetaData, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqla_oban import make_models
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention={{"pk": "pk_%(table_name)s", "ck": "ck_%(constraint_name)s"}})
+
+class TenantJob(make_models(Base, schema={schema!r}).Job):
+    tenant: Mapped[str | None] = mapped_column(Text)
+
+class Order(Base):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    job_id: Mapped[int | None] = mapped_column(ForeignKey(TenantJob.id, ondelete="SET NULL"))
+
+target = Base.metadata
+"""
 WITHOUT_US = """
 from sqlalchemy import MetaData
 target = MetaData()
@@ -203,6 +221,25 @@ def test_tables_in_a_schema_of_their_own_are_brought_there(host: Host, url: URL)
     assert "No new upgrade operations detected" in host.run("check")
     with begun(url) as connection:
         assert (current_version(connection, schema="jobs"), current_version(connection)) == (1, 0)
+
+
+@pytest.mark.parametrize("schema", [None, "jobs"])
+def test_tables_on_the_hosts_own_base_are_ours_all_the_same(host: Host, url: URL, schema: str | None) -> None:
+    host.declare(ON_THE_HOSTS_BASE.format(schema=schema))
+    written = host.revise("first")
+    up, down = written.split("def downgrade")
+    where = "" if schema is None else f", schema={schema!r}"
+    assert f"op.oban_upgrade(1, from_version=0{where})" in up
+    assert f"op.oban_downgrade(0, from_version=1{where})" in down
+    assert "op.add_column('oban_jobs', sa.Column('tenant'" in up
+    assert "'orders'" in up
+    for ours in ("create_table('oban", "drop_table('oban", "oban_jobs_", "oban_peers", "oban_producers"):
+        assert ours not in written
+    host.run("upgrade", "head")
+    assert "No new upgrade operations detected" in host.run("check")
+    host.run("downgrade", "base")
+    with begun(url) as connection:
+        assert current_version(connection, schema=schema) == 0
 
 
 def test_a_database_ahead_of_this_release_is_said_to_be_so(host: Host, url: URL) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import BigInteger, Connection, ForeignKey, MetaData, Text, select
+from sqlalchemy import BigInteger, Connection, ForeignKey, MetaData, Text, select, text
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -249,6 +249,19 @@ def test_a_subclass_adds_columns_to_the_table_of_its_base() -> None:
     assert table_of(TenantJob) is table_of(models.Job)
     assert "tenant" in table_of(TenantJob).columns
     assert "tenant" not in metadata.tables["oban_jobs"].columns
+
+
+def test_columns_of_a_subclass_are_stored_with_many_jobs_at_once(connection: Connection) -> None:
+    models = make_models(plain(), schema="jobs")
+
+    class TenantJob(models.Job):  # type: ignore[name-defined, misc]
+        tenant: Mapped[str | None] = mapped_column(Text)
+
+    migrate(connection, schema="jobs")
+    connection.execute(text("ALTER TABLE jobs.oban_jobs ADD COLUMN tenant text"))
+    with Session(connection) as session:
+        insert_all(session, [TenantJob(worker="w", tenant="acme"), models.Job(worker="w"), TenantJob(worker="w")])
+        assert session.scalars(select(TenantJob.tenant).order_by(TenantJob.id)).all() == ["acme", None, None]
 
 
 def test_a_job_that_is_stored_in_two_tables_is_added_and_not_inserted_in_bulk(connection: Connection) -> None:
