@@ -366,6 +366,23 @@ async def test_a_running_job_of_the_application_s_own_cannot_be_changed(engine: 
         await SqlaOban(engine, models=emea).jobs.update(made, priority=1)
 
 
+async def test_a_runner_can_be_made_before_all_models_are_imported(engine: AsyncEngine) -> None:
+    class Early(DeclarativeBase):
+        metadata = MetaData()
+
+    models = make_models(Early)
+
+    class Parcel(models.Job):  # type: ignore[name-defined, misc]
+        order_id: Mapped[int | None] = mapped_column(ForeignKey("late_orders.id"))
+        order: Mapped[Any] = relationship("LateOrder")
+
+    try:
+        assert SqlaOban(engine, models=Models(Parcel)).settings.provider.model is Parcel
+        note.with_options(model=Parcel)
+    finally:
+        Early.registry.dispose()
+
+
 @pytest.mark.parametrize("models", [emea.Job, (emea.Job, emea.Peer), "emea", Base])
 def test_what_are_no_models_is_refused(engine: AsyncEngine, models: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"models must be what make_models\(\) returns"):

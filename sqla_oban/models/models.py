@@ -65,8 +65,12 @@ def make_models(base: type[Any] | registry, *, schema: str | None = None) -> Mod
 
 
 def table_of(model: type[JobMixin]) -> Table:
-    """The table of jobs that a class is mapped to; of one that is joined to it by inheritance, still that of jobs."""
-    table: Table = class_mapper(model).base_mapper.local_table  # type: ignore[assignment]  # declared as any FROM clause
+    """The table of jobs that a class is mapped to; of one that is joined to it by inheritance, still that of jobs.
+
+    Mappers are not configured for it: a runner may be made before all of the application's models are imported.
+    """
+    base = class_mapper(model, configure=False).base_mapper
+    table: Table = base.local_table  # type: ignore[assignment]  # declared as any FROM clause
     return table
 
 
