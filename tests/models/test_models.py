@@ -260,7 +260,8 @@ def test_columns_of_a_subclass_are_stored_with_many_jobs_at_once(connection: Con
     migrate(connection, schema="jobs")
     connection.execute(text("ALTER TABLE jobs.oban_jobs ADD COLUMN tenant text"))
     with Session(connection) as session:
-        insert_all(session, [TenantJob(worker="w", tenant="acme"), models.Job(worker="w"), TenantJob(worker="w")])
+        given: list[JobMixin] = [TenantJob(worker="w", tenant="acme"), models.Job(worker="w"), TenantJob(worker="w")]
+        insert_all(session, given)
         assert session.scalars(select(TenantJob.tenant).order_by(TenantJob.id)).all() == ["acme", None, None]
 
 
