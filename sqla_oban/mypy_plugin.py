@@ -12,12 +12,12 @@ pyright needs no plugin: it believes the decorator. Nothing but mypy imports thi
 
 from collections.abc import Callable
 
+from mypy import types  # before `expandtype`, which it needs itself
 from mypy.expandtype import expand_type
 from mypy.nodes import CallExpr, RefExpr, TypeInfo
 from mypy.plugin import ClassDefContext, Plugin
 from mypy.plugins.common import add_attribute_to_class
 from mypy.typeops import bind_self
-from mypy.types import AnyType, Overloaded, Type, TypeOfAny
 from mypy.typevars import fill_typevars_with_any
 
 DECORATORS = "sqla_oban.workers.decorators"
@@ -42,7 +42,7 @@ def _add_new(context: ClassDefContext) -> bool:
     if described is None or not isinstance(described.node, TypeInfo):  # mypy was told to skip this library
         return True
     method = described.node.get_method("new")
-    if method is not None and isinstance(method.type, Overloaded):
+    if method is not None and isinstance(method.type, types.Overloaded):
         of_jobs = described.node.defn.type_vars[1].id
         signature = expand_type(bind_self(method.type), {of_jobs: _model(context)})
         new = add_attribute_to_class(context.api, context.cls, "new", signature, is_classvar=True)
@@ -50,7 +50,7 @@ def _add_new(context: ClassDefContext) -> bool:
     return True
 
 
-def _model(context: ClassDefContext) -> Type:
+def _model(context: ClassDefContext) -> types.Type:
     """The class of the worker's jobs: the `model` of its decorator, if mypy knows the class already; else any."""
     options = context.reason
     given = dict(zip(options.arg_names, options.args, strict=True)) if isinstance(options, CallExpr) else {}
@@ -59,4 +59,4 @@ def _model(context: ClassDefContext) -> Type:
     named = given["model"]
     if isinstance(named, RefExpr) and isinstance(named.node, TypeInfo):
         return fill_typevars_with_any(named.node)
-    return AnyType(TypeOfAny.special_form)
+    return types.AnyType(types.TypeOfAny.special_form)
