@@ -8,7 +8,7 @@ from sqla_oban.control.queue_info import QueueInfo
 from sqla_oban.enqueue import announce as _announce  # noqa: F401 (installs its listeners)
 from sqla_oban.enqueue import entities as _entities  # noqa: F401 (likewise)
 from sqla_oban.enqueue.insert import insert_all
-from sqla_oban.models import Job, Peer, metadata
+from sqla_oban.models import Job, Peer, make_models, metadata
 from sqla_oban.outcomes import Cancel, Record, Snooze
 from sqla_oban.runner import SqlaOban
 from sqla_oban.settings import QueueConfig
@@ -31,6 +31,7 @@ __all__ = [
     "inject",
     "insert_all",
     "job",
+    "make_models",
     "metadata",
     "worker",
 ]

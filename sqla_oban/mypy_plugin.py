@@ -12,11 +12,13 @@ pyright needs no plugin: it believes the decorator. Nothing but mypy imports thi
 
 from collections.abc import Callable
 
-from mypy.nodes import FuncDef, TypeInfo
+from mypy import types  # before `expandtype`, which it needs itself
+from mypy.expandtype import expand_type
+from mypy.nodes import CallExpr, RefExpr, TypeInfo
 from mypy.plugin import ClassDefContext, Plugin
 from mypy.plugins.common import add_attribute_to_class
 from mypy.typeops import bind_self
-from mypy.types import CallableType
+from mypy.typevars import fill_typevars_with_any
 
 DECORATORS = "sqla_oban.workers.decorators"
 
@@ -37,9 +39,24 @@ def plugin(_version: str) -> type[Plugin]:
 def _add_new(context: ClassDefContext) -> bool:
     """Add `new` to the class; True, because mypy need not ask again: by now it knows all signatures."""
     described = context.api.lookup_fully_qualified_or_none(f"{DECORATORS}.WorkerClass")
-    method = described.node.get_method("new") if described and isinstance(described.node, TypeInfo) else None
-    if isinstance(method, FuncDef) and isinstance(method.type, CallableType):  # else mypy was told to skip this library
-        signature = bind_self(method.type).copy_modified(name=f"new of {context.cls.name}")
+    if described is None or not isinstance(described.node, TypeInfo):  # mypy was told to skip this library
+        return True
+    method = described.node.get_method("new")
+    if method is not None and isinstance(method.type, types.Overloaded):
+        of_jobs = described.node.defn.type_vars[1].id
+        signature = expand_type(bind_self(method.type), {of_jobs: _model(context)})
         new = add_attribute_to_class(context.api, context.cls, "new", signature, is_classvar=True)
         new.is_staticmethod = True  # it takes no instance when it is called on one
     return True
+
+
+def _model(context: ClassDefContext) -> types.Type:
+    """The class of the worker's jobs: the `model` of its decorator, if mypy knows the class already; else any."""
+    options = context.reason
+    given = dict(zip(options.arg_names, options.args, strict=True)) if isinstance(options, CallExpr) else {}
+    if "model" not in given:
+        return context.api.named_type("sqla_oban.models.job.Job")
+    named = given["model"]
+    if isinstance(named, RefExpr) and isinstance(named.node, TypeInfo):
+        return fill_typevars_with_any(named.node)
+    return types.AnyType(types.TypeOfAny.special_form)

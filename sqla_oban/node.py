@@ -2,10 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable
 
-from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sqla_oban import telemetry
@@ -24,57 +22,21 @@ from sqla_oban.engine.service import Service
 from sqla_oban.engine.sleep import Sleep
 from sqla_oban.engine.stager import Stager
 from sqla_oban.engine.switchboard import Switchboard
+from sqla_oban.given import Settings
 from sqla_oban.maintenance.lifeline import Lifeline
 from sqla_oban.maintenance.pruner import Pruner
 from sqla_oban.maintenance.reindexer import PATIENCE, Reindexer
 from sqla_oban.maintenance.scheduler import Scheduler
 from sqla_oban.queries.producers import DEREGISTER, producer_id
-from sqla_oban.settings import (
-    AckerSettings,
-    HeartbeatSettings,
-    LeaderSettings,
-    LifelineSettings,
-    NotifierSettings,
-    PrunerSettings,
-    QueueConfig,
-    ReindexerSettings,
-    SchedulerSettings,
-    StagerSettings,
-)
 from sqla_oban.telemetry.events import RunnerStarted, RunnerStopped
-from sqla_oban.workers.crontab import CronJob, declared
+from sqla_oban.workers.crontab import declared
 from sqla_oban.workers.options import ExecutorKind
-from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import REGISTRY
 
 log = logging.getLogger(__name__)
 
 STATEMENT_TIMEOUT = 10.0
 """Seconds that a statement may take before its connection counts as broken."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Everything a node is made from."""
-
-    name: str
-    node: str
-    queues: Mapping[str, QueueConfig]
-    schema: str | None
-    listen_url: URL | None
-    leadership: bool
-    shutdown_grace_period: float
-    notifier: NotifierSettings
-    heartbeat: HeartbeatSettings
-    leader: LeaderSettings
-    stager: StagerSettings
-    acker: AckerSettings
-    lifeline: LifelineSettings
-    pruner: PrunerSettings
-    scheduler: SchedulerSettings
-    reindexer: ReindexerSettings | None
-    cron: Sequence[CronJob]
-    provider: Provider
 
 
 class Node:

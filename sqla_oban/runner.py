@@ -1,13 +1,11 @@
 """`SqlaOban`: the queue as a service beside or inside an application."""
 
 import asyncio
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.orm import sessionmaker
 
 from sqla_oban.control.crons import Crons
 from sqla_oban.control.jobs import Jobs
@@ -15,12 +13,19 @@ from sqla_oban.control.queues import Queues, Runners
 from sqla_oban.control.sessions import Sessions
 from sqla_oban.engine.direct import check_direct, direct_url
 from sqla_oban.engine.interrupts import handled
-from sqla_oban.errors import ConfigurationError, InvalidJob, UnknownOption, UnsupportedEngine, shown
+from sqla_oban.errors import UnknownOption
+from sqla_oban.given import (
+    Settings,
+    checked_dependencies,
+    checked_engine,
+    checked_factory,
+    checked_queues,
+    default_node,
+)
 from sqla_oban.lifespan import Lifespan
 from sqla_oban.migrations import check_version, home_of
-from sqla_oban.models.checks import checked_name
-from sqla_oban.node import Node, Settings
-from sqla_oban.process import process_name
+from sqla_oban.models import Models, Scope
+from sqla_oban.node import Node
 from sqla_oban.settings import (
     AckerSettings,
     HeartbeatSettings,
@@ -37,8 +42,6 @@ from sqla_oban.settings.checks import named, positive
 from sqla_oban.workers.crontab import CronJob, declared
 from sqla_oban.workers.providing import Provider
 
-_instances = itertools.count(1)
-
 
 class SqlaOban(Lifespan):
     """Runs jobs of the given queues on this node.
@@ -52,7 +55,10 @@ class SqlaOban(Lifespan):
         node: the name of this node; default: host name and process id. It should be unique.
         session_factory: makes the sessions that workers ask for, and those for what is asked of the runner outside of
             any, as by `jobs.cancel`; default: `async_sessionmaker(engine, expire_on_commit=False)`.
-        schema: the schema of the tables; default: where the engine's search path finds them.
+        schema: the schema of the tables; default: that of `models`, or the one to which the engine's
+            `schema_translate_map` leads, else where its search path finds them.
+        models: the mapped classes, as `make_models` made them: what `jobs.get` returns and workers are given as jobs;
+            default: the library's own.
         listen_url: the same database past a pooler in transaction mode, as a str or a URL, for the one connection that
             listens and beats; the engine's `connect_args` do not hold for it. Without it jobs are polled for there.
         leadership: whether this node may lead; default: if it has queues.
@@ -81,6 +87,7 @@ class SqlaOban(Lifespan):
         node: str | None = None,
         session_factory: async_sessionmaker[AsyncSession] | None = None,
         schema: str | None = None,
+        models: Models | None = None,
         listen_url: str | URL | None = None,
         leadership: bool | None = None,
         shutdown_grace_period: float = 15.0,
@@ -97,16 +104,17 @@ class SqlaOban(Lifespan):
         dependencies: Mapping[Any, Callable[[], Any]] | None = None,
     ) -> None:
         self._options = {option: value for option, value in locals().items() if option not in ("self", "engine")}
-        self._engine = _checked_engine(engine)
-        configs = {_queue_name(queue): _queue_config(queue, value) for queue, value in (queues or {}).items()}
+        self._engine = checked_engine(engine)
+        configs = checked_queues(queues)
         if shutdown_grace_period != 0:
             positive("shutdown_grace_period", shutdown_grace_period)
-        factory = _checked_factory(session_factory or async_sessionmaker(engine, expire_on_commit=False))
+        scope = Scope.of(engine, None if schema is None else named("schema", schema), models)
+        factory = checked_factory(session_factory or async_sessionmaker(engine, expire_on_commit=False))
         self._settings = Settings(
             name=named("name", name),
-            node=_default_node() if node is None else named("node", node),
+            node=default_node() if node is None else named("node", node),
             queues=configs,
-            schema=None if schema is None else named("schema", schema),
+            scope=scope,
             listen_url=None if listen_url is None else direct_url(listen_url, engine.dialect.driver),
             leadership=bool(configs) if leadership is None else leadership,
             shutdown_grace_period=shutdown_grace_period,
@@ -120,10 +128,10 @@ class SqlaOban(Lifespan):
             scheduler=scheduler or SchedulerSettings(),
             reindexer=reindexer,
             cron=tuple(declared(cron, ()).values()),
-            provider=Provider(factory, _checked_dependencies(dependencies), schema=schema),
+            provider=Provider(factory, checked_dependencies(dependencies), schema=scope.schema, model=scope.model),
         )
-        sessions = Sessions(factory, self._settings.schema)
-        self._jobs = Jobs(sessions, schema=self._settings.schema)
+        sessions = Sessions(factory, scope)
+        self._jobs = Jobs(sessions, scope)
         self._crons = Crons(sessions, schema=self._settings.schema)
         self._queues = Queues(
             sessions,
@@ -236,52 +244,3 @@ class SqlaOban(Lifespan):
             if self._node is not None:
                 node, self._node = self._node, None
                 await asyncio.shield(node.stop(self._settings.shutdown_grace_period, hurry))
-
-
-def _checked_engine(engine: Any) -> AsyncEngine:
-    if isinstance(engine, Engine):
-        raise UnsupportedEngine(
-            "SqlaOban runs on an AsyncEngine, got a sync Engine; make one with create_async_engine() for the runner, "
-            "sync sessions can go on enqueueing"
-        )
-    if not isinstance(engine, AsyncEngine):
-        raise UnsupportedEngine(f"SqlaOban runs on an AsyncEngine, got {type(engine).__qualname__}")
-    if engine.dialect.name != "postgresql":
-        raise UnsupportedEngine(f"SqlaOban needs PostgreSQL, the engine is for {engine.dialect.name}")
-    if engine.dialect.driver not in ("asyncpg", "psycopg", "psycopg_async"):
-        raise UnsupportedEngine(f"SqlaOban runs on asyncpg or psycopg, the engine uses {engine.dialect.driver}")
-    return engine
-
-
-def _checked_factory(factory: Any) -> async_sessionmaker[AsyncSession]:
-    if isinstance(factory, sessionmaker) or not callable(factory):
-        raise ConfigurationError(f"session_factory must be an async_sessionmaker, got {shown(factory)}")
-    return factory  # type: ignore[no-any-return]  # a function that makes AsyncSessions does as well
-
-
-def _checked_dependencies(dependencies: Any) -> Mapping[Any, Callable[[], Any]]:
-    for kind, factory in (dependencies or {}).items():
-        if not callable(factory):
-            raise ConfigurationError(f"dependencies[{shown(kind)}] must be a function, got {shown(factory)}")
-    return dependencies or {}
-
-
-def _queue_name(queue: object) -> str:
-    try:
-        return checked_name("a queue's name", queue)
-    except InvalidJob as error:
-        raise ConfigurationError(str(error)) from None
-
-
-def _queue_config(queue: str, value: object) -> QueueConfig:
-    if isinstance(value, QueueConfig):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return QueueConfig(limit=value)
-    raise ConfigurationError(f"queue {queue!r} takes a number of jobs or a QueueConfig, got {shown(value)}")
-
-
-def _default_node() -> str:
-    """Host and process, and for a second runner in the process its number."""
-    number = next(_instances)
-    return process_name() + (f".{number}" if number > 1 else "")

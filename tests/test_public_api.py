@@ -28,6 +28,7 @@ PUBLIC = {
     "SqlaOban",
     "current_job",
     "job",
+    "make_models",
     "metadata",
     "worker",
 }

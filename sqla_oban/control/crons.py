@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from sqla_oban.control.sessions import Sessions
 from sqla_oban.errors import InvalidSchedule, UnknownCron, UnknownOption, shown
-from sqla_oban.models import Cron, Job
+from sqla_oban.models import Cron, JobMixin
 from sqla_oban.models.checks import checked_name
 from sqla_oban.payload import is_storable
 from sqla_oban.queries.cron import announce
@@ -30,7 +30,7 @@ class CronFields(TypedDict, total=False):
     expression: str
     timezone: str | None
     missed: Missed | str
-    job: Job
+    job: JobMixin
 
 
 class Crons:
@@ -50,7 +50,7 @@ class Crons:
         self,
         name: str,
         expression: str,
-        job: Job,
+        job: JobMixin,
         *,
         timezone: str | None = None,
         missed: Missed | str = Missed.LATEST,

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any, TypedDict, Unpack, cast, overload
 
-from sqlalchemy import Executable, Select, cast, literal, select
+from sqlalchemy import Executable, Select, literal, select
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from sqla_oban.control.selection import LARGEST, Selection, job_id, selected
-from sqla_oban.control.sessions import Sessions
+from sqla_oban.control.selection import EVERYWHERE, LARGEST, Selection, entity, job_id, selected
+from sqla_oban.control.sessions import Sessions, placed
 from sqla_oban.errors import InvalidJob, InvalidSelection, JobIsExecuting, JobNotFound, UnknownOption, shown
-from sqla_oban.models import Job
+from sqla_oban.models import Job, JobMixin, Scope, table_of
 from sqla_oban.models.base import UTCDateTime
 from sqla_oban.models.checks import checked_name
 from sqla_oban.queries import cancel as cancelling
@@ -49,9 +50,9 @@ class Jobs:
     12
     """
 
-    def __init__(self, sessions: Sessions, *, schema: str | None) -> None:
+    def __init__(self, sessions: Sessions, scope: Scope) -> None:
         self._sessions = sessions
-        self._schema = schema
+        self._scope = scope
 
     async def get(self, id: int, *, session: AsyncSession | None = None) -> Job | None:
         """The job as it is stored now, or None if there is none of that id.
@@ -59,7 +60,7 @@ class Jobs:
         Raises:
             InvalidSelection: `id` is no integer.
         """
-        return await self._sessions.run(partial(get, id=id), session)
+        return await self._sessions.run(partial(get, id=id, scope=self._scope), session)
 
     async def cancel(self, which: Selection, *, session: AsyncSession | None = None) -> int:
         """Cancel jobs; returns how many had not ended yet.
@@ -71,7 +72,7 @@ class Jobs:
         Raises:
             InvalidSelection: `which` selects nothing that could be meant, or everything.
         """
-        return await self._sessions.run(partial(cancel, which=which, schema=self._schema), session)
+        return await self._sessions.run(partial(cancel, which=which, scope=self._scope), session)
 
     async def retry(self, which: Selection, *, session: AsyncSession | None = None) -> int:
         """Make jobs available again that have ended or wait; returns how many.
@@ -81,7 +82,7 @@ class Jobs:
         Raises:
             InvalidSelection: `which` selects nothing that could be meant, or everything.
         """
-        return await self._sessions.run(partial(retry, which=which, schema=self._schema), session)
+        return await self._sessions.run(partial(retry, which=which, scope=self._scope), session)
 
     async def delete(self, which: Selection, *, session: AsyncSession | None = None) -> int:
         """Delete jobs that do not run; returns how many.
@@ -89,16 +90,16 @@ class Jobs:
         Raises:
             InvalidSelection: `which` selects nothing that could be meant, or everything.
         """
-        return await self._sessions.run(partial(delete, which=which), session)
+        return await self._sessions.run(partial(delete, which=which, scope=self._scope), session)
 
     @overload
     async def update(
-        self, which: int | Job, *, session: AsyncSession | None = None, **fields: Unpack[JobFields]
+        self, which: int | JobMixin, *, session: AsyncSession | None = None, **fields: Unpack[JobFields]
     ) -> Job: ...
     @overload
     async def update(
         self,
-        which: Iterable[int | Job] | Select[Any],
+        which: Iterable[int | JobMixin] | Select[Any],
         *,
         session: AsyncSession | None = None,
         **fields: Unpack[JobFields],
@@ -124,40 +125,42 @@ class Jobs:
         >>> await oban.jobs.update(job.id, priority=0, schedule_in=60)  # doctest: +SKIP
         """
         checked = checked_fields(fields)
-        change = partial(update, which=which, values=checked, schema=self._schema)
+        change = partial(update, which=which, values=checked, scope=self._scope)
         jobs = await self._sessions.run(change, session)
-        return jobs[0] if isinstance(which, int | Job) else jobs
+        return jobs[0] if isinstance(which, int | JobMixin) else jobs
 
 
-def get(session: Session, id: int) -> Job | None:
+def get(session: Session, id: int, scope: Scope = EVERYWHERE) -> Job | None:
     """The job as it is stored now, or None."""
     if isinstance(id, bool) or not isinstance(id, int):
         raise InvalidSelection(f"a job is got by its id, got {shown(id)}")
-    return session.get(Job, id, populate_existing=True) if 0 < id <= LARGEST else None
+    if not 0 < id <= LARGEST:
+        return None
+    return session.get(_kind(scope), id, populate_existing=True, execution_options=placed(scope.model))
 
 
-def cancel(session: Session, which: Selection, schema: str | None = None) -> int:
+def cancel(session: Session, which: Selection, scope: Scope = EVERYWHERE) -> int:
     """End jobs that wait, have those stopped that run; returns how many had not ended yet."""
-    return len(_changed(session, which, lambda ids: cancelling.cancel(ids, schema)))
+    return len(_changed(session, which, scope, lambda ids: cancelling.cancel(ids, scope.schema)))
 
 
-def retry(session: Session, which: Selection, schema: str | None = None) -> int:
+def retry(session: Session, which: Selection, scope: Scope = EVERYWHERE) -> int:
     """Make jobs available again; returns how many."""
-    return len(_changed(session, which, lambda ids: retrying.retry(ids, schema)))
+    return len(_changed(session, which, scope, lambda ids: retrying.retry(ids, scope.schema)))
 
 
-def delete(session: Session, which: Selection) -> int:
+def delete(session: Session, which: Selection, scope: Scope = EVERYWHERE) -> int:
     """Delete jobs that do not run; returns how many."""
-    gone = set(session.scalars(deleting.delete(selected(which))))
-    for job in _loaded(session, gone):
+    gone = set(session.scalars(deleting.delete(_chosen(session, which, scope))))
+    for job in _loaded(session, gone, scope):
         session.expunge(job)
     return len(gone)
 
 
-def update(session: Session, which: Selection, values: Mapping[str, Any], schema: str | None = None) -> list[Job]:
+def update(session: Session, which: Selection, values: Mapping[str, Any], scope: Scope = EVERYWHERE) -> list[Job]:
     """Change fields of jobs that do not run; `values` are those of `checked_fields`."""
-    found = session.execute(lock(selected(which))).all()
-    if isinstance(which, int | Job) and not found:
+    found = session.execute(lock(_chosen(session, which, scope))).all()
+    if isinstance(which, int | JobMixin) and not found:
         raise JobNotFound(f"there is no job {which if isinstance(which, int) else job_id(which)}")
     if running := [row.id for row in found if row.state == JobState.EXECUTING]:
         raise JobIsExecuting(f"job {running[0]} is executing and cannot be changed; cancel it, or wait for its end")
@@ -166,9 +169,8 @@ def update(session: Session, which: Selection, values: Mapping[str, Any], schema
         raise InvalidJob(f"max_attempts must be at least {tried[0].attempt}, which job {tried[0].id} has had already")
     ids = [row.id for row in found]
     if values and ids:
-        session.execute(updating.update(values, schema), {"ids": ids})
-    query = select(Job).where(Job.id.in_(ids)).order_by(Job.id)
-    return list(session.scalars(query, execution_options={"populate_existing": True}))
+        session.execute(updating.update(values, scope.schema), {"ids": ids})
+    return _read(session, _kind(scope), ids)
 
 
 def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,17 +194,45 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     if (delay := values.pop("schedule_in", None)) is not None:
         values["scheduled_at"] = now() + delay
     elif (due := values.get("scheduled_at")) is not None:
-        values["scheduled_at"] = cast(literal(due, UTCDateTime()), UTCDateTime())
+        values["scheduled_at"] = sql_cast(literal(due, UTCDateTime()), UTCDateTime())
     return values
 
 
-def _changed(session: Session, which: Selection, statement: Callable[[Select[Any]], Executable]) -> set[int]:
+def _kind(scope: Scope) -> type[Job]:
+    """The class of the jobs; for the type checker our own, which has the same attributes."""
+    return cast(type[Job], scope.model)
+
+
+def _chosen(session: Session, which: Selection, scope: Scope) -> Select[Any]:
+    """A query for the ids of the jobs that are meant.
+
+    That of a caller may read tables of his own, beside jobs whose class names their schema. It is run by itself then,
+    as he wrote it, and locks what it finds, so that its conditions hold for the rest of the transaction.
+    """
+    query = selected(which, scope)
+    if not isinstance(which, Select) or (model := entity(which)) is None or not placed(model):
+        return query
+    ids = session.scalars(query.with_for_update(of=table_of(model)), execution_options=placed(model)).all()
+    return selected(ids, scope)
+
+
+def _changed(
+    session: Session, which: Selection, scope: Scope, statement: Callable[[Select[Any]], Executable]
+) -> set[int]:
     """The ids that a statement has changed; what the session had loaded of them is read anew."""
-    ids = set(session.scalars(statement(selected(which))))
-    if stale := [job_id(job) for job in _loaded(session, ids)]:
-        session.scalars(select(Job).where(Job.id.in_(stale)), execution_options={"populate_existing": True}).all()
+    ids = set(session.scalars(statement(_chosen(session, which, scope))))
+    loaded = _loaded(session, ids, scope)
+    for kind in {type(job) for job in loaded}:
+        _read(session, kind, [identity for job in loaded if (identity := job_id(job)) is not None])
     return ids
 
 
-def _loaded(session: Session, ids: Collection[int]) -> list[Job]:
-    return [one for one in session.identity_map.values() if isinstance(one, Job) and job_id(one) in ids]
+def _read(session: Session, kind: type[Job], ids: Collection[int]) -> list[Job]:
+    """Jobs as they are stored now."""
+    query = select(kind).where(kind.id.in_(ids)).order_by(kind.id)
+    return list(session.scalars(query, execution_options={"populate_existing": True, **placed(kind)}))
+
+
+def _loaded(session: Session, ids: Collection[int], scope: Scope) -> list[Job]:
+    jobs = (one for one in session.identity_map.values() if isinstance(one, JobMixin))
+    return [cast(Job, one) for one in jobs if job_id(one) in ids and scope.holds(type(one))]

@@ -9,33 +9,42 @@ from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.sql.elements import AsBoolean, True_
 
 from sqla_oban.errors import InvalidSelection, shown
-from sqla_oban.models import Job
+from sqla_oban.models import JobMixin, Scope, table_of
 from sqla_oban.queries.expressions import JOBS
 
-Selection: TypeAlias = int | Job | Iterable[int | Job] | Select[Any]
+Selection: TypeAlias = int | JobMixin | Iterable[int | JobMixin] | Select[Any]
 """An id, a stored job, any number of them, or a `select(Job)` with a condition."""
 
 LARGEST = 2**63 - 1
+EVERYWHERE = Scope()
+"""The library's own class, where the search path finds its table."""
 
 
-def selected(which: Selection) -> Select[Any]:
+def selected(which: Selection, scope: Scope = EVERYWHERE) -> Select[Any]:
     """A query for the ids of the jobs that are meant, in the order in which they are to be locked.
 
     Raises:
-        InvalidSelection: `which` is no selection of jobs, or selects all of them: who wants that says so, as with
-            `select(Job).where(Job.id > 0)`.
+        InvalidSelection: `which` is no selection of jobs, or of others than those of `scope`, or selects all of them:
+            who wants that says so, as with `select(Job).where(Job.id > 0)`.
     """
     if isinstance(which, Select):
-        return _of_query(which)
-    ids = [_id(which)] if isinstance(which, int | Job) else [_id(one) for one in _items(which)]
+        return _of_query(which, scope)
+    ids = [_id(one, scope) for one in ([which] if isinstance(which, int | JobMixin) else _items(which))]
     known = sorted({one for one in ids if 0 < one <= LARGEST})
     return select(JOBS.c.id).where(JOBS.c.id == literal(known, ARRAY(BigInteger)).any_()).order_by(JOBS.c.id)
 
 
-def _of_query(query: Select[Any]) -> Select[Any]:
-    entity, *others = {description.get("entity") for description in query.column_descriptions} or {None}
-    if others or not (isinstance(entity, type) and issubclass(entity, Job)):
+def entity(query: Select[Any]) -> type[JobMixin] | None:
+    """The class of jobs that a query is for; None if it is for something else."""
+    one, *others = {description.get("entity") for description in query.column_descriptions} or {None}
+    return one if not others and isinstance(one, type) and issubclass(one, JobMixin) else None
+
+
+def _of_query(query: Select[Any], scope: Scope) -> Select[Any]:
+    model = entity(query)
+    if model is None:
         raise InvalidSelection("jobs are selected by select(Job) or select(Job.id), got a query for something else")
+    _check_scope(model, scope)
     if _is_always_true(query.whereclause):
         raise InvalidSelection(
             "a query without a condition selects every job; add .where(...), for all of them .where(Job.id > 0)"
@@ -44,9 +53,19 @@ def _of_query(query: Select[Any]) -> Select[Any]:
         raise InvalidSelection(
             "a query with DISTINCT, GROUP BY or HAVING cannot lock its jobs; select them by where() alone"
         )
-    ids = query.with_only_columns(entity.id, maintain_column_froms=True)
+    ids = query.with_only_columns(model.id, maintain_column_froms=True)
     bounded = query._limit_clause is not None or query._offset_clause is not None  # noqa: SLF001
-    return ids if bounded else ids.order_by(None).order_by(entity.id)
+    return ids if bounded else ids.order_by(None).order_by(model.id)
+
+
+def _check_scope(model: type[JobMixin], scope: Scope) -> None:
+    """The same number is another job in another schema."""
+    table = table_of(model)
+    if not scope.holds(model) and not (table.schema is None and table.name == table_of(scope.model).name):
+        raise InvalidSelection(
+            f"{model.__qualname__} is a job of {table.fullname}, this runner is for those of "
+            f"{scope.schema or 'the search path'}; give SqlaOban(models=...) those of that schema"
+        )
 
 
 def _is_always_true(condition: ColumnElement[bool] | None) -> bool:
@@ -62,8 +81,9 @@ def _items(which: object) -> Iterable[Any]:
     return which
 
 
-def _id(one: object) -> int:
-    if isinstance(one, Job):
+def _id(one: object, scope: Scope) -> int:
+    if isinstance(one, JobMixin):
+        _check_scope(type(one), scope)
         if (identity := job_id(one)) is None:
             raise InvalidSelection(f"{one!r} was not stored yet, so it has no id")
         return identity
@@ -72,7 +92,7 @@ def _id(one: object) -> int:
     return one
 
 
-def job_id(job: Job) -> int | None:
+def job_id(job: JobMixin) -> int | None:
     """The id of a stored job, without a query: its attributes may be expired, its session closed, and its row gone."""
     identity = instance_state(job).identity
     return identity[0] if identity else None

@@ -1,6 +1,8 @@
 """A claimed job on its way through this node."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
@@ -13,16 +15,18 @@ class Execution:
     Attributes:
         claimed: the row.
         task: what runs it.
+        own: the values of the columns that the class of its worker's jobs has of its own; None until they are read.
         running: what its code sees of it; None until the worker was found.
         abandoned: whether the node has given it up, so that it has no outcome.
         cancelled: whether somebody wants it cancelled, which is what it ends as.
         timed_out: whether it took longer than its worker allows.
     """
 
-    __slots__ = ("abandoned", "cancelled", "claimed", "running", "task", "timed_out")
+    __slots__ = ("abandoned", "cancelled", "claimed", "own", "running", "task", "timed_out")
 
     def __init__(self, claimed: Claimed) -> None:
         self.claimed = claimed
+        self.own: Mapping[str, Any] | None = None
         self.task: asyncio.Task[Ack | None] | None = None
         self.running: RunningJob | None = None
         self.abandoned = False

@@ -14,9 +14,9 @@ from sqla_oban import telemetry
 from sqla_oban.backoff import exponential
 from sqla_oban.engine.dispatcher import Dispatcher
 from sqla_oban.engine.execution import Execution
-from sqla_oban.engine.loading import load, moment
+from sqla_oban.engine.loading import load, moment, own_values
 from sqla_oban.errors import JobTimeout, UnknownWorker
-from sqla_oban.models import Job
+from sqla_oban.models import JobMixin, Scope
 from sqla_oban.outcomes import RESULT, Cancel, Record, Snooze
 from sqla_oban.payload import storable_text
 from sqla_oban.queries.ack import Ack
@@ -84,7 +84,7 @@ class Executor:
                 ack = _stopped(claimed, raised)
             else:
                 reason = _summary(raised)  # not the exception: its traceback holds this frame
-                ack = self._failed(claimed, raised)
+                ack = self._failed(job, raised)
                 if wanted(JobFailed):
                     telemetry.emit(self._raised(claimed, ack, raised, reason, time.monotonic() - started))
         if wanted(JobFinished):
@@ -100,9 +100,8 @@ class Executor:
         args = json.loads(claimed.args)
         if is_overdue(claimed, definition.rules.deadline):
             return Cancel(f"it did not begin within {definition.rules.deadline:g} s after it was due")
-        call = definition.prepare(
-            args, Surroundings(lambda: self._load(claimed), self._provider, partial(self._judge, job))
-        )
+        load = partial(self._load, job, definition)
+        call = definition.prepare(args, Surroundings(load, self._provider, partial(self._judge, job)))
         job.running = RunningJob(
             id=claimed.id,
             queue=self._queue,
@@ -114,33 +113,43 @@ class Executor:
             schema=self._provider.schema,
         )
         RUNNING.set(job.running)
+        if definition.takes_job and job.own is None:  # a cancellation can come here: it raises, as in the work itself
+            job.own = await own_values(self._model(definition), claimed.id, self._provider)
         dispatcher = self._dispatchers[definition.executor]
-        limit = definition.rules.time_limit(lambda: self._load(claimed))
+        limit = definition.rules.time_limit(load)
         return await (dispatcher.run(call) if limit is None else _limited(job, limit, dispatcher, call))
 
     def _judge(self, job: Execution, result: object) -> Ack:
         return _judged(job.claimed, result, cancelled=job.cancelled)
 
-    def _failed(self, claimed: Claimed, error: BaseException) -> Ack:
-        text = describe(error)
+    def _failed(self, job: Execution, error: BaseException) -> Ack:
+        claimed, text = job.claimed, describe(error)
         if claimed.attempt >= claimed.max_attempts:
             return Ack(claimed.id, claimed.attempted_at, JobState.DISCARDED, error=text)
-        delay, complaint = self._backoff(claimed)
+        delay, complaint = self._backoff(job)
         return Ack(claimed.id, claimed.attempted_at, JobState.RETRYABLE, delay=delay, error=clipped(text + complaint))
 
-    def _backoff(self, claimed: Claimed) -> tuple[float, str]:
+    def _backoff(self, job: Execution) -> tuple[float, str]:
         """The delay by the worker's own rule; if that fails, by the default's, with the complaint to record."""
+        claimed = job.claimed
         try:
             definition: Definition = self._registry.get(claimed.worker)
-            return definition.rules.delay(lambda: self._load(claimed), claimed.attempt, claimed.max_attempts), ""
+            load = partial(self._load, job, definition)
+            return definition.rules.delay(load, claimed.attempt, claimed.max_attempts), ""
         except UnknownWorker:
             return exponential(claimed.attempt, claimed.max_attempts), ""
         except BaseException as error:  # SystemExit as well: see `execute`
             fallback = exponential(claimed.attempt, claimed.max_attempts)
             return fallback, f"\nThe worker's backoff failed too, the default is used:\n{describe(error)}"
 
-    def _load(self, claimed: Claimed) -> Job:
-        return load(claimed, queue=self._queue, holder=self._holder)
+    def _load(self, job: Execution, definition: Definition) -> JobMixin:
+        model = self._model(definition)
+        return load(job.claimed, queue=self._queue, holder=self._holder, model=model, own=job.own or {})
+
+    def _model(self, definition: Definition) -> type[JobMixin]:
+        """What the worker makes its jobs of, if these are jobs of that kind; else what the runner has for all."""
+        scope, model = Scope(self._provider.model, self._provider.schema), definition.defaults.model
+        return model if model is not None and scope.holds(model) else scope.model
 
     def _begun(self, claimed: Claimed) -> JobStarted:
         return JobStarted(

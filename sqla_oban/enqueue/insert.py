@@ -39,8 +39,9 @@ def insert_all(target: Any, jobs: Iterable[J]) -> list[J] | Coroutine[Any, Any, 
         `session.add(job)` takes one in as stored.
 
     Raises:
-        InvalidJob: one of them is no job, is stored already, is in a session, or is given twice; nothing is inserted
-            of its batch. Or `target` is nothing to enqueue in.
+        InvalidJob: one of them is no job, is stored already, is in a session, is given twice, or is of a class with a
+            table of its own joined to that of jobs; nothing is inserted of its batch. Or `target` is nothing to
+            enqueue in.
 
     >>> await insert_all(session, [send_receipt.new(order.id) for order in orders])  # doctest: +SKIP
     """
@@ -83,6 +84,10 @@ def _check(jobs: list[Any]) -> None:
             raise InvalidJob(f"insert_all() takes jobs, got {shown(job)}")
         if instance_state(job).key is not None or instance_state(job).session_id is not None:
             raise InvalidJob(f"{job!r} is stored already or in a session; insert_all() takes new jobs")
+        if len(instance_state(job).mapper.tables) > 1:
+            raise InvalidJob(
+                f"{job!r} is stored in several tables, which insert_all() cannot do; add it to the session"
+            )
     if len({id(job) for job in jobs}) < len(jobs):
         raise InvalidJob("insert_all() was given the same job twice; make two of them")
 

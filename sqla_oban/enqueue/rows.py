@@ -4,16 +4,19 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
+from sqlalchemy import Executable, Table
 from sqlalchemy.orm import Mapper, make_transient_to_detached
 from sqlalchemy.orm.attributes import instance_state
 
 from sqla_oban.enqueue.announce import remember
 from sqla_oban.models import JobMixin
 from sqla_oban.models.entity import stored
+from sqla_oban.models.job import COLUMNS
 from sqla_oban.queries.expressions import JOBS
-from sqla_oban.queries.insert import GIVEN, INSERT_JOBS, Inserted
+from sqla_oban.queries.insert import GIVEN, Inserted, insert_jobs
 from sqla_oban.states import JobState
 
 DEFAULTS: Final[Mapping[str, Any]] = {
@@ -55,14 +58,25 @@ def is_row(job: JobMixin) -> bool:
 
 @lru_cache(maxsize=256)
 def is_plain(mapper: Mapper[Any]) -> bool:
-    """Whether jobs of a mapped class are rows of our table and nothing more."""
-    return mapper.local_table is JOBS and len(mapper.columns) == len(JOBS.c) and not mapper.polymorphic_on
+    """Whether jobs of a mapped class are rows of a table like ours and nothing more."""
+    table: Any = mapper.local_table
+    return table.name == JOBS.name and set(mapper.column_attrs.keys()) == COLUMNS and not mapper.polymorphic_on
+
+
+@lru_cache(maxsize=256)
+def _statement(table: Table) -> Executable:
+    return insert_jobs(table)
 
 
 def insert_rows(target: Any, jobs: list[Any]) -> None:
-    """Insert plain jobs by one statement."""
+    """Insert plain jobs by one statement, or one for each run of jobs for the same table."""
+    for table, some in groupby(jobs, lambda job: instance_state(job).mapper.local_table):
+        _insert(target, _statement(table), list(some))
+
+
+def _insert(target: Any, statement: Executable, jobs: list[Any]) -> None:
     rows = json.dumps([_row(ord_, job) for ord_, job in enumerate(jobs)], default=stored)
-    inserted = Inserted._make(target.execute(INSERT_JOBS, {"rows": rows}).one())
+    inserted = Inserted._make(target.execute(statement, {"rows": rows}).one())
     for job, id_, inserted_at, scheduled_at in zip(jobs, *inserted, strict=True):
         held = job.__dict__
         shape = _shape(tuple(held))

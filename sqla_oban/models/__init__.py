@@ -6,6 +6,7 @@ The migrations are the truth about the tables; a test compares these classes wit
 from sqla_oban.models.base import ObanBase, metadata
 from sqla_oban.models.cron import Cron
 from sqla_oban.models.job import Job, JobMixin
+from sqla_oban.models.models import Models, Scope, make_models, table_of
 from sqla_oban.models.owned import owned
 from sqla_oban.models.peer import Peer, PeerMixin
 from sqla_oban.models.producer import Producer
@@ -14,4 +15,19 @@ from sqla_oban.models.queue import Queue
 OWNED = owned(metadata)
 """What the library makes of each table, taken before a host can add to it."""
 
-__all__ = ["OWNED", "Cron", "Job", "JobMixin", "ObanBase", "Peer", "PeerMixin", "Producer", "Queue", "metadata"]
+__all__ = [
+    "OWNED",
+    "Cron",
+    "Job",
+    "JobMixin",
+    "Models",
+    "ObanBase",
+    "Peer",
+    "PeerMixin",
+    "Producer",
+    "Queue",
+    "Scope",
+    "make_models",
+    "metadata",
+    "table_of",
+]

@@ -22,6 +22,12 @@ class ObanBase(DeclarativeBase):
     metadata = metadata
 
 
+def schema_of(cls: Any) -> str | None:
+    """The schema of a class that is being mapped: its own `__oban_schema__`, else that of its base's MetaData."""
+    own: str | None = getattr(cls, "__oban_schema__", None)
+    return getattr(cls, "metadata", metadata).schema if own is None else own
+
+
 class UTCDateTime(TypeDecorator[datetime]):
     """Aware datetimes in Python, `timestamp without time zone` holding UTC in PostgreSQL, as Oban stores them."""
 

@@ -25,7 +25,7 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.elements import conv
 
 from sqla_oban.errors import InvalidJob
-from sqla_oban.models.base import UTC_NOW, ObanBase, UTCDateTime
+from sqla_oban.models.base import UTC_NOW, ObanBase, UTCDateTime, schema_of
 from sqla_oban.models.checks import (
     MAX_NAME,
     aware,
@@ -44,7 +44,24 @@ from sqla_oban.states import JobState
 JOB_STATE = Enum(JobState, name="oban_job_state", values_callable=lambda states: [state.value for state in states])
 
 
-def _table_items(table: str) -> tuple[SchemaItem | dict[str, object], ...]:
+def _state_column() -> Any:
+    """The enum lies in the schema of the table, which a column that is shared by all tables does not know."""
+    return declared_attr(
+        lambda cls: mapped_column(
+            Enum(
+                JobState,
+                name=JOB_STATE.name,
+                values_callable=JOB_STATE.values_callable,
+                schema=schema_of(cls),
+            ),
+            nullable=False,
+            server_default="available",
+            sort_order=-11,
+        )
+    )
+
+
+def _table_items(table: str, schema: str | None) -> tuple[SchemaItem | dict[str, object], ...]:
     """Constraints and indexes, named as the migration names them whatever the host's naming convention is."""
     queued = text("state = 'available'")
     return (
@@ -72,12 +89,12 @@ def _table_items(table: str) -> tuple[SchemaItem | dict[str, object], ...]:
             Index(conv(f"{table}_{state}_at_index"), f"{state}_at", postgresql_where=text(f"state = '{state}'"))
             for state in ("completed", "cancelled", "discarded")
         ),
-        {"info": {"sqla_oban": 1}},
+        {"info": {"sqla_oban": 1}, "schema": schema},
     )
 
 
 class JobMixin:
-    """Columns and checks of a job; the concrete class names the table.
+    """Columns and checks of a job; the concrete class names the table, and with `__oban_schema__` its schema.
 
     Values are checked when they are set, by the same limits as the table's own. Rows read from the database are not
     checked: whatever another library stored there can be read and run.
@@ -86,8 +103,8 @@ class JobMixin:
     schedule_in = cast(timedelta | None, None)
     """How long after its INSERT the job is due, if that was said; `scheduled_at` is an estimate until then."""
 
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), sort_order=-10)
-    state: Mapped[JobState] = mapped_column(JOB_STATE, server_default="available", sort_order=-10)
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), sort_order=-12)
+    state: Mapped[JobState] = _state_column()
     queue: Mapped[str] = mapped_column(Text, server_default="default", sort_order=-10)
     worker: Mapped[str] = mapped_column(Text, sort_order=-10)
     attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"), sort_order=-10)
@@ -105,13 +122,20 @@ class JobMixin:
     completed_at: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=-10)
     discarded_at: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=-10)
 
-    def __init__(self, *, schedule_in: float | timedelta | None = None, **values: Any) -> None:
+    def __init__(
+        self,
+        *,
+        worker: str,
+        args: dict[str, Any] | None = None,
+        schedule_in: float | timedelta | None = None,
+        **values: Any,
+    ) -> None:
         if schedule_in is not None and values.get("scheduled_at") is not None:
             raise InvalidJob("a job takes schedule_in or scheduled_at, not both")
         delay = None if schedule_in is None else checked_delay(schedule_in)
         if delay is not None:
             values["scheduled_at"] = datetime.now(UTC) + delay  # to be read until the INSERT says it exactly
-        super().__init__(**values)
+        super().__init__(**{"worker": worker, "args": {} if args is None else args, **values})
         self.schedule_in = delay
 
     def __repr__(self) -> str:
@@ -129,7 +153,7 @@ class JobMixin:
     def __table_args__(cls) -> tuple[SchemaItem | dict[str, object], ...] | None:  # noqa: N805 (a directive is called with the class)
         if has_inherited_table(cls):  # type: ignore[arg-type]
             return None
-        return _table_items(cls.__tablename__)  # type: ignore[attr-defined]  # the concrete class has it
+        return _table_items(cls.__tablename__, schema_of(cls))  # type: ignore[attr-defined]  # the concrete class has it
 
     @validates("queue", "worker")
     def _check_name(self, field: str, value: object) -> str:
@@ -166,6 +190,10 @@ class JobMixin:
         return moment
 
 
+COLUMNS = frozenset(JobMixin.__annotations__)
+"""The attributes that every class of jobs has columns for."""
+
+
 class Job(JobMixin, ObanBase):
     """A job. Usually made by a worker's `new`, and added to the session beside the rows that it belongs to.
 
@@ -190,16 +218,6 @@ class Job(JobMixin, ObanBase):
     """
 
     __tablename__ = "oban_jobs"
-
-    def __init__(
-        self,
-        *,
-        worker: str,
-        args: dict[str, Any] | None = None,
-        schedule_in: float | timedelta | None = None,
-        **values: Any,
-    ) -> None:
-        super().__init__(schedule_in=schedule_in, worker=worker, args={} if args is None else args, **values)
 
 
 @event.listens_for(JobMixin, "before_insert", propagate=True)

@@ -7,11 +7,11 @@ from sqlalchemy.orm import Mapped, declared_attr, has_inherited_table, mapped_co
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.elements import conv
 
-from sqla_oban.models.base import ObanBase, UTCDateTime
+from sqla_oban.models.base import ObanBase, UTCDateTime, schema_of
 
 
 class PeerMixin:
-    """Columns of the lease; the concrete class names the table."""
+    """Columns of the lease; the concrete class names the table, and with `__oban_schema__` its schema."""
 
     name: Mapped[str] = mapped_column(Text)
     node: Mapped[str] = mapped_column(Text)
@@ -26,6 +26,7 @@ class PeerMixin:
         return PrimaryKeyConstraint("name", name=conv(f"{table}_pkey")), {
             "prefixes": ["UNLOGGED"],
             "info": {"sqla_oban": 1},
+            "schema": schema_of(cls),
         }
 
 

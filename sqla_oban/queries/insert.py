@@ -10,6 +10,7 @@ from sqlalchemy import (
     Float,
     Integer,
     SmallInteger,
+    Table,
     Text,
     bindparam,
     case,
@@ -23,8 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, insert
 from sqlalchemy.types import TypeEngine
 
-from sqla_oban.models.job import JOB_STATE
-from sqla_oban.queries.expressions import JOBS, constant, now, seconds
+from sqla_oban.queries.expressions import constant, now, seconds
 
 GIVEN: Final[dict[str, tuple[TypeEngine[Any], str]]] = {
     "state": (Text(), "'available'"),
@@ -49,8 +49,8 @@ class Inserted(NamedTuple):
     scheduled_ats: list[datetime]
 
 
-def insert_jobs() -> Executable:
-    """Inserts `rows`, a JSON array of objects, in their order; returns one row, `Inserted`.
+def insert_jobs(table: Table) -> Executable:
+    """Inserts `rows`, a JSON array of objects, into a table of jobs in their order; returns one row, `Inserted`.
 
     One parameter for any number of rows, as fast as COPY, on every driver; and one row of three arrays, because rows
     are what drivers and SQLAlchemy take their time for. `ord` numbers the rows. The identity column counts in the
@@ -67,14 +67,11 @@ def insert_jobs() -> Executable:
     values: dict[str, ColumnElement[Any]] = {
         name: func.coalesce(rows.c[name], literal_column(default, kind)) for name, (kind, default) in GIVEN.items()
     }
-    values["state"] = cast(values["state"], JOB_STATE)
+    values["state"] = cast(values["state"], table.c.state.type)  # lies in the schema of the table
     delayed = case((rows.c.delay.is_not(None), now() + seconds(rows.c.delay)), else_=rows.c.scheduled_at)
     values["scheduled_at"] = func.coalesce(delayed, func.timezone(constant("UTC"), func.now()))
     ordered = select(*values.values()).order_by(rows.c.ord)
-    moments = (type_coerce(JOBS.c[name], DateTime).label(name) for name in ("inserted_at", "scheduled_at"))
-    new = insert(JOBS).from_select(list(values), ordered, include_defaults=False).returning(JOBS.c.id, *moments)
+    moments = (type_coerce(table.c[name], DateTime).label(name) for name in ("inserted_at", "scheduled_at"))
+    new = insert(table).from_select(list(values), ordered, include_defaults=False).returning(table.c.id, *moments)
     inserted = new.cte("inserted")
     return select(*(func.array_agg(aggregate_order_by(one, inserted.c.id)) for one in inserted.c))
-
-
-INSERT_JOBS = insert_jobs()

@@ -9,7 +9,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session, UOWTransaction
 
 from sqla_oban.errors import EndlessJobs
-from sqla_oban.models import Job
+from sqla_oban.models import JobMixin
 from sqla_oban.queries.expressions import JOBS
 from sqla_oban.queries.hasten import EVER, is_due
 from sqla_oban.testing.target import InSession, result_of
@@ -61,7 +61,7 @@ def _listen() -> None:
 
 
 def _remember(session: Session, _: UOWTransaction) -> None:
-    if _open and (new := [one.id for one in session.new if isinstance(one, Job)]):
+    if _open and (new := [one.id for one in session.new if isinstance(one, JobMixin)]):
         session.info.setdefault(NEW, []).extend(new)
 
 

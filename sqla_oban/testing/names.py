@@ -6,7 +6,7 @@ from sqla_oban.errors import InvalidArguments, shown
 from sqla_oban.models.checks import checked_name
 from sqla_oban.workers import JobFunction, WorkerClass
 
-AnyWorker: TypeAlias = JobFunction[..., Any] | WorkerClass[Any] | type[Any] | str
+AnyWorker: TypeAlias = JobFunction[..., Any, Any] | WorkerClass[Any, Any] | type[Any] | str
 """A function declared with `@job`, a class declared with `@worker`, or the name of either."""
 
 

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Unpack
 
+from sqlalchemy.orm import class_mapper
+
+from sqla_oban.engine.loading import own_columns
 from sqla_oban.errors import InvalidArguments, InvalidJob, shown
-from sqla_oban.models import Job
+from sqla_oban.models import JobMixin
 from sqla_oban.models.checks import checked_number
 from sqla_oban.models.entity import stored
 from sqla_oban.queries.claim import Claimed
@@ -22,7 +25,7 @@ _ids = itertools.count(1)
 
 
 async def perform_job(
-    job_or_worker: Job | AnyWorker,
+    job_or_worker: JobMixin | AnyWorker,
     args: Mapping[str, Any] | None = None,
     *,
     attempt: int | None = None,
@@ -52,14 +55,16 @@ async def perform_job(
     >>> assert await perform_job(Transcode, {"path": "a.mp4"}, attempt=3) == Snooze(60)  # doctest: +SKIP
     """
     job = _job(job_or_worker, args, options)
-    seen = await witness(_claimed(job, attempt), job.queue or "default", Provider(None, dependencies))
+    provider = Provider(None, dependencies, model=type(job))
+    own = {name: job.__dict__.get(name) for name in own_columns(class_mapper(type(job)))}
+    seen = await witness(_claimed(job, attempt), job.queue or "default", provider, own)
     if seen.error is not None:
         raise seen.error
     return seen.value
 
 
-def _job(job_or_worker: Job | AnyWorker, args: Mapping[str, Any] | None, options: Mapping[str, Any]) -> Job:
-    if isinstance(job_or_worker, Job):
+def _job(job_or_worker: JobMixin | AnyWorker, args: Mapping[str, Any] | None, options: Mapping[str, Any]) -> JobMixin:
+    if isinstance(job_or_worker, JobMixin):
         if args is not None or options:
             raise InvalidArguments("perform_job() takes arguments and options for a worker; a job has its own")
         return job_or_worker
@@ -69,7 +74,7 @@ def _job(job_or_worker: Job | AnyWorker, args: Mapping[str, Any] | None, options
     return REGISTRY.get(name).defaults.with_options(options, "perform_job()").make(name, dict(args or {}))
 
 
-def _claimed(job: Job, attempt: int | None) -> Claimed:
+def _claimed(job: JobMixin, attempt: int | None) -> Claimed:
     """As a claim would return it; what the table would fill in is filled in here."""
     now = datetime.now(UTC)
     return Claimed(
@@ -89,7 +94,7 @@ def _claimed(job: Job, attempt: int | None) -> Claimed:
     )
 
 
-def _attempt(job: Job, attempt: int | None) -> int:
+def _attempt(job: JobMixin, attempt: int | None) -> int:
     if attempt is not None and checked_number("attempt", attempt) == 0:
         raise InvalidJob("attempt must be at least 1, got 0")
     return attempt or job.attempt or 1

@@ -14,6 +14,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from sqla_oban.control.sessions import Sessions
 from sqla_oban.errors import InvalidArguments, shown
+from sqla_oban.models import Scope
 from sqla_oban.runner import SqlaOban
 from sqla_oban.workers.providing import Provider
 
@@ -96,9 +97,9 @@ def ground(target: object) -> Ground:
         case scoped_session() | async_scoped_session():
             return ground(target())
         case SqlaOban():
-            return InSessions(Sessions(_factory(target.engine), target.settings.schema), target.settings.provider)
+            return InSessions(Sessions(_factory(target.engine), target.settings.scope), target.settings.provider)
         case AsyncEngine():
-            return InSessions(Sessions(_factory(target), None), Provider(_factory(target)))
+            return InSessions(Sessions(_factory(target), Scope()), Provider(_factory(target)))
         case _:
             raise InvalidArguments(
                 f"give an AsyncSession, a Session, an AsyncEngine or a SqlaOban, got {shown(target)}"

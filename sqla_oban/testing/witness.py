@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from sqla_oban.engine.dispatcher import AsyncDispatcher, Dispatcher, ThreadDispatcher
@@ -43,9 +44,10 @@ class Witness(Executor):
         self._value: object = None
         self._error: BaseException | None = None
 
-    async def watch(self, claimed: Claimed) -> Seen:
+    async def watch(self, claimed: Claimed, own: Mapping[str, Any] | None) -> Seen:
         """Run a claimed job in a task of its own, as its timeout and `current_job()` need it."""
         execution = Execution(claimed)
+        execution.own = own
         execution.task = asyncio.create_task(self.execute(execution))
         return Seen(await execution.task, self._value, self._error)
 
@@ -54,16 +56,23 @@ class Witness(Executor):
         self._value = result.result if isinstance(result, Settled) else result
         return result
 
-    def _failed(self, claimed: Claimed, error: BaseException) -> Ack:
+    def _failed(self, job: Execution, error: BaseException) -> Ack:
         self._error = error
-        return super()._failed(claimed, error)
+        return super()._failed(job, error)
 
 
-async def witness(claimed: Claimed, queue: str, provider: Provider) -> Seen:
-    """Run a claimed job of `queue` here and now; never raises what its worker raises."""
+async def witness(claimed: Claimed, queue: str, provider: Provider, own: Mapping[str, Any] | None = None) -> Seen:
+    """Run a claimed job of `queue` here and now; never raises what its worker raises.
+
+    Args:
+        claimed: the row.
+        queue: where it was claimed.
+        provider: makes what the worker asks for.
+        own: the values of the columns that its class has of its own; None: as they are stored.
+    """
     threads = ThreadDispatcher()
     dispatchers: dict[ExecutorKind, Dispatcher] = {ExecutorKind.ASYNC: AsyncDispatcher(), ExecutorKind.THREAD: threads}
     try:
-        return await Witness(dispatchers, queue, provider).watch(claimed)
+        return await Witness(dispatchers, queue, provider).watch(claimed, own)
     finally:
         threads.close()

@@ -5,12 +5,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from sqla_oban.models import Job
+from sqla_oban.models import JobMixin
 from sqla_oban.workers.arguments import Arguments
 from sqla_oban.workers.parameters import Parameters, provided_besides
 
-MakeJob = Callable[[], Job]
-"""Builds the mapped `Job` of the running one; called only by workers that want it, because it takes its time."""
+MakeJob = Callable[[], JobMixin]
+"""Builds the mapped object of the running job; called only by workers that want it, because it takes its time."""
 
 
 class Body(Protocol):

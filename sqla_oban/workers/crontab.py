@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import inspect
 
 from sqla_oban.errors import ConfigurationError, InvalidSchedule, shown
-from sqla_oban.models import Job
+from sqla_oban.models import JobMixin
 from sqla_oban.models.checks import checked_name
 from sqla_oban.workers.definition import Definition
 from sqla_oban.workers.schedule import Schedule
@@ -32,10 +32,10 @@ class CronJob:
     """
 
     schedule: Schedule
-    job: Job
+    job: JobMixin
     name: str
 
-    def __init__(self, schedule: Schedule | str, job: Job, name: str | None = None) -> None:
+    def __init__(self, schedule: Schedule | str, job: JobMixin, name: str | None = None) -> None:
         object.__setattr__(self, "schedule", schedule if isinstance(schedule, Schedule) else Schedule(schedule))
         object.__setattr__(self, "job", checked_template(job))
         object.__setattr__(self, "name", checked_name("the entry's name", job.worker if name is None else name))
@@ -54,18 +54,18 @@ def columns(schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def template(job: Job) -> dict[str, Any]:
+def template(job: JobMixin) -> dict[str, Any]:
     """What a template says of its jobs; None for what it leaves to the table's defaults."""
     return {name: job.__dict__.get(name) for name in TEMPLATE}
 
 
-def checked_template(job: object) -> Job:
+def checked_template(job: object) -> JobMixin:
     """A job that others can be made like.
 
     Raises:
         InvalidSchedule: it is no job, is stored already, or has a moment of its own.
     """
-    if not isinstance(job, Job):
+    if not isinstance(job, JobMixin):
         raise InvalidSchedule(f"an entry of the crontab takes a job, as made by a worker's new(), got {shown(job)}")
     if not inspect(job).transient:
         raise InvalidSchedule(f"{job!r} is in a session; an entry of the crontab takes a job of its own")

@@ -3,25 +3,29 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
+from datetime import timedelta
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from sqla_oban.errors import DeclarationError, InvalidJob, shown
-from sqla_oban.models import Job
+from sqla_oban.models import Job, JobMixin
 from sqla_oban.models.checks import checked_name
 from sqla_oban.workers.arguments import Arguments
 from sqla_oban.workers.bodies import Body, ClassBody, FunctionBody
 from sqla_oban.workers.calls import Call
 from sqla_oban.workers.definition import Definition, checked_options, checked_rules
-from sqla_oban.workers.options import JobDefaults, JobOptions, WorkerOptions, executor_kind
+from sqla_oban.workers.options import JobDefaults, JobOptions, PlainOptions, WorkerOptions, executor_kind
 from sqla_oban.workers.registry import REGISTRY, default_name, origin
 from sqla_oban.workers.schedule import Schedule
 
 P = ParamSpec("P")
 R = TypeVar("R")
+J = TypeVar("J", bound=JobMixin)
+K = TypeVar("K", bound=JobMixin)
 T_co = TypeVar("T_co", covariant=True)
+J_co = TypeVar("J_co", bound=JobMixin, covariant=True)
 
 
-class JobFunction(Generic[P, R]):
+class JobFunction(Generic[P, R, J]):
     """A function that can be called, or be made a job of.
 
     >>> await send_welcome(1)  # calls it here and now  # doctest: +SKIP
@@ -42,7 +46,7 @@ class JobFunction(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<job {self.name}>"
 
-    def new(self, /, *args: P.args, **kwargs: P.kwargs) -> Job:
+    def new(self, /, *args: P.args, **kwargs: P.kwargs) -> J:
         """A job that will call the function with these arguments; add it to a session to enqueue it.
 
         Raises:
@@ -53,12 +57,17 @@ class JobFunction(Generic[P, R]):
         >>> send_welcome.new(1, lang="de")  # doctest: +SKIP
         <Job worker='app.send_welcome' queue='mailers'>
         """
-        return self._defaults.make(self.name, self._arguments.bind(args, kwargs))
+        return cast(J, self._defaults.make(self.name, self._arguments.bind(args, kwargs)))
 
-    def with_options(self, **options: Unpack[JobOptions]) -> "JobFunction[P, R]":
+    @overload
+    def with_options(self, *, model: type[K], **options: Unpack[JobOptions]) -> "JobFunction[P, R, K]": ...
+    @overload
+    def with_options(self, **options: Unpack[JobOptions]) -> "JobFunction[P, R, J]": ...
+    def with_options(self, **options: Any) -> "JobFunction[P, R, Any]":
         """The same with other options for the jobs made from it.
 
         Args:
+            model: the class of the jobs, as of another schema.
             **options: `queue`, `priority` 0-9, `max_attempts`, `tags`, `meta`, and when to run: `schedule_in`
                 (seconds or timedelta from the INSERT on) or `scheduled_at` (aware datetime).
 
@@ -72,13 +81,17 @@ class JobFunction(Generic[P, R]):
         return JobFunction(self._function, self.name, self._arguments, defaults)
 
 
-class WorkerClass(Protocol[T_co]):
+class WorkerClass(Protocol[T_co, J_co]):
     """What `@worker` makes of a class: still that class, with `new`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> T_co:
         """An instance, as for any class."""
 
-    def new(self, args: Mapping[str, Any] | None = None, /, **options: Unpack[JobOptions]) -> Job:
+    @overload
+    def new(self, args: Mapping[str, Any] | None = ..., /, *, model: type[K], **options: Unpack[JobOptions]) -> K: ...
+    @overload
+    def new(self, args: Mapping[str, Any] | None = ..., /, **options: Unpack[JobOptions]) -> J_co: ...
+    def new(self, args: Mapping[str, Any] | None = None, /, **options: Any) -> Any:
         """A job that will be given to `process`; add it to a session to enqueue it.
 
         Args:
@@ -92,9 +105,17 @@ class WorkerClass(Protocol[T_co]):
 
 
 @overload
-def job(function: Callable[P, R], /) -> JobFunction[P, R]: ...
+def job(function: Callable[P, R], /) -> JobFunction[P, R, Job]: ...
 @overload
-def job(**options: Unpack[WorkerOptions]) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
+def job(
+    *,
+    model: type[J],
+    backoff: Callable[[J], float] = ...,
+    timeout: float | timedelta | Callable[[J], float | None] = ...,
+    **options: Unpack[PlainOptions],
+) -> Callable[[Callable[P, R]], JobFunction[P, R, J]]: ...
+@overload
+def job(**options: Unpack[WorkerOptions]) -> Callable[[Callable[P, R]], JobFunction[P, R, Job]]: ...
 def job(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Declare a function, async or sync, as a worker.
 
@@ -104,6 +125,7 @@ def job(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         priority: 0 (first) to 9; default 0.
         max_attempts: how often a job may be tried; default 20.
         tags, meta: given to each job.
+        model: the class of its jobs, as `make_models` made it or a subclass of such a one; default `sqla_oban.Job`.
         backoff: a function of the job that returns the seconds to wait after a failure; default
             `sqla_oban.backoff.exponential`.
         timeout: seconds or a timedelta that an execution may take, or a function of the job that returns seconds or
@@ -131,9 +153,17 @@ def job(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 
 
 @overload
-def worker(cls: type[T_co], /) -> WorkerClass[T_co]: ...
+def worker(cls: type[T_co], /) -> WorkerClass[T_co, Job]: ...
 @overload
-def worker(**options: Unpack[WorkerOptions]) -> Callable[[type[T_co]], WorkerClass[T_co]]: ...
+def worker(
+    *,
+    model: type[J],
+    backoff: Callable[[J], float] = ...,
+    timeout: float | timedelta | Callable[[J], float | None] = ...,
+    **options: Unpack[PlainOptions],
+) -> Callable[[type[T_co]], WorkerClass[T_co, J]]: ...
+@overload
+def worker(**options: Unpack[WorkerOptions]) -> Callable[[type[T_co]], WorkerClass[T_co, Job]]: ...
 def worker(cls: type[Any] | None = None, /, **options: Any) -> Any:
     """Declare a class as a worker.
 
@@ -160,7 +190,7 @@ def worker(cls: type[Any] | None = None, /, **options: Any) -> Any:
     return _declare_class(cls, options)
 
 
-def _declare_function(function: Callable[..., Any], options: Mapping[str, Any]) -> JobFunction[Any, Any]:
+def _declare_function(function: Callable[..., Any], options: Mapping[str, Any]) -> JobFunction[Any, Any, Any]:
     if isinstance(function, type) or not callable(function):
         raise DeclarationError(f"@job takes a function, got {shown(function)}; a class takes @worker")
     if not hasattr(function, "__qualname__"):  # a partial, or an object that can be called
@@ -208,7 +238,7 @@ def _call(body: Body, function: Callable[..., Any], name: str, options: Mapping[
     return Call(body, inspect.iscoroutinefunction(function), transactional)
 
 
-def _new(name: str, defaults: JobDefaults, args: Mapping[str, Any] | None = None, /, **options: Any) -> Job:
+def _new(name: str, defaults: JobDefaults, args: Mapping[str, Any] | None = None, /, **options: Any) -> JobMixin:
     if args is not None and not isinstance(args, Mapping):
         raise InvalidJob(f"{name}.new() takes a dict of args, got {shown(args)}")
     return defaults.with_options(options, f"{name}.new()").make(name, dict(args or {}))
@@ -226,6 +256,7 @@ def _register(
             rules=checked_rules(options, target, name),
             origin=origin(target),
             cron=_schedule(options.get("cron")),
+            is_class=isinstance(target, type),
         )
     )
 

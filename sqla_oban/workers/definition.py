@@ -9,11 +9,10 @@ from typing import Any
 
 from sqla_oban.backoff import exponential
 from sqla_oban.errors import DeclarationError, InvalidJob, UnknownOption, shown
-from sqla_oban.models import Job
 from sqla_oban.outcomes import MAX_DELAY
 from sqla_oban.workers.bodies import MakeJob
 from sqla_oban.workers.calls import Surroundings
-from sqla_oban.workers.options import CHECKS, DECLARABLE, ExecutorKind, JobDefaults
+from sqla_oban.workers.options import DECLARABLE, OPTIONS, ExecutorKind, JobDefaults
 from sqla_oban.workers.schedule import Schedule
 
 
@@ -27,8 +26,8 @@ class Rules:
         deadline: seconds after a job is due within which its first execution must begin; None for no limit.
     """
 
-    backoff: Callable[[Job], float] | None = None
-    timeout: float | Callable[[Job], float | None] | None = None
+    backoff: Callable[[Any], float] | None = None
+    timeout: float | Callable[[Any], float | None] | None = None
     deadline: float | None = None
 
     def delay(self, job: MakeJob, attempt: int, max_attempts: int) -> float:
@@ -65,6 +64,7 @@ class Definition:
         rules: how its executions are bounded.
         origin: file and name of the declaration, to tell a reload from a clash of names.
         cron: when to make a job without arguments of it, again and again.
+        is_class: whether it is a class, whose `process` is given the job.
     """
 
     name: str
@@ -74,6 +74,12 @@ class Definition:
     rules: Rules
     origin: tuple[str, str]
     cron: Schedule | None = None
+    is_class: bool = False
+
+    @property
+    def takes_job(self) -> bool:
+        """Whether code of the worker's is given the job as a mapped object."""
+        return self.is_class or self.rules.backoff is not None or callable(self.rules.timeout)
 
 
 def checked_options(options: Mapping[str, Any], where: str) -> JobDefaults:
@@ -86,7 +92,7 @@ def checked_options(options: Mapping[str, Any], where: str) -> JobDefaults:
     for option in options:
         if option not in DECLARABLE:
             raise UnknownOption(option, DECLARABLE, where)
-    fields = {name: value for name, value in options.items() if name in CHECKS}
+    fields = {name: value for name, value in options.items() if name in OPTIONS}
     return JobDefaults().with_options(fields, where)
 
 

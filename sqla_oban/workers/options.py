@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self, TypedDict
 
+from sqlalchemy import inspect
+
 from sqla_oban.errors import DeclarationError, InvalidJob, UnknownOption, shown
-from sqla_oban.models import Job
+from sqla_oban.models import Job, JobMixin
 from sqla_oban.models.checks import (
     aware,
     checked_args,
@@ -40,8 +42,8 @@ class JobOptions(TypedDict, total=False):
     scheduled_at: datetime
 
 
-class WorkerOptions(TypedDict, total=False):
-    """Options of a worker's declaration."""
+class PlainOptions(TypedDict, total=False):
+    """Options of a worker's declaration that have nothing to do with the class of its jobs."""
 
     name: str
     queue: str
@@ -49,18 +51,28 @@ class WorkerOptions(TypedDict, total=False):
     max_attempts: int
     tags: Sequence[str]
     meta: Mapping[str, Any]
-    backoff: Callable[[Job], float]
-    timeout: float | timedelta | Callable[[Job], float | None]
     cron: str | Schedule
     deadline: float | timedelta
     executor: str
     transactional: bool
 
 
+class WorkerOptions(PlainOptions, total=False):
+    """Options of a worker's declaration."""
+
+    backoff: Callable[[Job], float]
+    timeout: float | timedelta | Callable[[Job], float | None]
+
+
 @dataclass(frozen=True, slots=True)
 class JobDefaults:
-    """The checked fields that a worker gives to its jobs; None leaves a field to the table's default."""
+    """The checked fields that a worker gives to its jobs; None leaves a field to the table's default.
 
+    Args:
+        model: the class of its jobs; None for the library's own.
+    """
+
+    model: type[JobMixin] | None = None
     queue: str | None = None
     priority: int | None = None
     max_attempts: int | None = None
@@ -77,24 +89,25 @@ class JobDefaults:
             InvalidJob, UnserialisableValue: a value is out of range.
         """
         for name in options:
-            if name not in CHECKS:
-                raise UnknownOption(name, CHECKS, where)
-        checked = {name: CHECKS[name](value) for name, value in options.items()}
+            if name not in OPTIONS:
+                raise UnknownOption(name, OPTIONS, where)
+        checked = {name: OPTIONS[name](value) for name, value in options.items()}
         if "schedule_in" in checked and "scheduled_at" in checked:
             raise InvalidJob(f"{where} takes schedule_in or scheduled_at, not both")
         if "schedule_in" in checked or "scheduled_at" in checked:  # the later word about the moment counts
             checked = {"schedule_in": None, "scheduled_at": None, **checked}
         return replace(self, **checked)
 
-    def make(self, worker: str, args: dict[str, Any]) -> Job:
+    def make(self, worker: str, args: dict[str, Any]) -> JobMixin:
         """A job of `worker` with these fields and `args`, which are checked here.
 
         Raises:
             UnserialisableValue: `args` hold what JSON cannot.
         """
         given = {name: value for name in FIELDS if (value := getattr(self, name)) is not None}
-        if self.schedule_in is not None or self.scheduled_at is not None:  # the constructor knows what follows from it
-            return Job(worker=worker, args=args, **given)
+        model = self.model or Job
+        if model is not Job or self.schedule_in is not None or self.scheduled_at is not None:
+            return model(worker=worker, args=args, **given)  # the constructor knows what follows from these
         if self.tags is not None:
             given["tags"] = list(self.tags)
         if self.meta is not None:
@@ -110,6 +123,17 @@ def priority(value: object) -> int:
     return number
 
 
+def checked_model(value: object) -> type[JobMixin]:
+    """A mapped class of jobs.
+
+    Raises:
+        InvalidJob: it is none.
+    """
+    if not (isinstance(value, type) and issubclass(value, JobMixin) and inspect(value, raiseerr=False) is not None):
+        raise InvalidJob(f"model must be a mapped class of jobs, as make_models() makes it, got {shown(value)}")
+    return value
+
+
 def json_object(field: str, value: object) -> object:
     """A job's args or meta, as JSON gives them back."""
     if not isinstance(value, Mapping):
@@ -117,7 +141,7 @@ def json_object(field: str, value: object) -> object:
     return snapshot(dict(value), field)
 
 
-FIELDS = tuple(field.name for field in fields(JobDefaults))
+FIELDS = tuple(field.name for field in fields(JobDefaults) if field.name != "model")
 CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "queue": lambda value: checked_name("queue", value),
     "priority": priority,
@@ -127,7 +151,10 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "schedule_in": checked_delay,
     "scheduled_at": lambda value: aware("scheduled_at", value),
 }
-DECLARABLE = frozenset(WorkerOptions.__annotations__)
+"""What checks the fields of a job."""
+OPTIONS: Mapping[str, Callable[[Any], Any]] = {**CHECKS, "model": checked_model}
+"""What checks all that can be said where a job is made."""
+DECLARABLE = frozenset({*WorkerOptions.__annotations__, "model"})
 
 
 def executor_kind(value: str | None, *, asynchronous: bool, where: str) -> ExecutorKind:

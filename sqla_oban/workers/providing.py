@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from sqla_oban.errors import NotProvided
+from sqla_oban.models import Job, JobMixin
 
 Factory = Callable[[], Any]
 
@@ -58,6 +59,7 @@ class Provider:
         session_factory: makes an AsyncSession; None where there is none to be had.
         dependencies: functions without arguments by the type that they make.
         schema: of the job's table; None for the search path's.
+        model: the class of the jobs that workers are given.
     """
 
     def __init__(
@@ -66,11 +68,13 @@ class Provider:
         dependencies: Mapping[Any, Factory] | None = None,
         *,
         schema: str | None = None,
+        model: type[JobMixin] = Job,
     ) -> None:
         self._factories = {kind: _managed(factory) for kind, factory in (dependencies or {}).items()}
         if session_factory is not None:
             self._factories.setdefault(AsyncSession, session_factory)
         self.schema = schema
+        self.model = model
 
     async def enter(self, kind: Any, stack: AsyncExitStack) -> Any:
         """For an async worker: something of type `kind`, which `stack` closes.

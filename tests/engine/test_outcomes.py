@@ -177,5 +177,6 @@ async def test_a_job_that_does_not_begin_by_its_deadline_is_cancelled(
 @pytest.mark.parametrize("name", ["timeout", "deadline"])
 @pytest.mark.parametrize("value", [0, -1, float("nan"), "5", True, timedelta(0), 1e12])
 def test_limits_that_are_no_spans_are_refused_at_the_declaration(name: str, value: Any) -> None:
+    declare: Any = job
     with pytest.raises(DeclarationError, match=f"{name} must be seconds"):
-        job(name="outcomes.refused", **{name: value})(lambda: None)
+        declare(name="outcomes.refused", **{name: value})(lambda: None)

@@ -71,5 +71,5 @@ async def insert(session: AsyncSession, count: int, chance: random.Random) -> No
 
 
 def _made(chance: random.Random) -> Job:
-    options: dict[str, Any] = {"schedule_in": 0.05} if chance.random() < 0.1 else {}
-    return noop.with_options(queue=chance.choice(["default", "default", "other"]), **options).new()
+    worker = noop.with_options(queue=chance.choice(["default", "default", "other"]))
+    return (worker.with_options(schedule_in=0.05) if chance.random() < 0.1 else worker).new()

@@ -88,6 +88,24 @@ target = MetaData()
 for table in sqla_oban.metadata.tables.values():
     table.to_metadata(target, schema="jobs")
 """
+ON_THE_HOSTS_BASE = """
+from sqlalchemy import BigInteger, ForeignKey, MetaData, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqla_oban import make_models
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention={{"pk": "pk_%(table_name)s", "ck": "ck_%(constraint_name)s"}})
+
+class TenantJob(make_models(Base, schema={schema!r}).Job):
+    tenant: Mapped[str | None] = mapped_column(Text)
+
+class Order(Base):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    job_id: Mapped[int | None] = mapped_column(ForeignKey(TenantJob.id, ondelete="SET NULL"))
+
+target = Base.metadata
+"""
 WITHOUT_US = """
 from sqlalchemy import MetaData
 target = MetaData()

@@ -7,7 +7,16 @@ from sqlalchemy import URL, inspect, text
 
 from sqla_oban.migrations import current_version, migrate
 from tests.migrations.database import begun
-from tests.migrations.host import IN_A_SCHEMA, MODELS, OWNED_BY_TENANTS, TENANTS, WITHOUT_US, Host, version
+from tests.migrations.host import (
+    IN_A_SCHEMA,
+    MODELS,
+    ON_THE_HOSTS_BASE,
+    OWNED_BY_TENANTS,
+    TENANTS,
+    WITHOUT_US,
+    Host,
+    version,
+)
 
 
 @pytest.fixture(params=["psycopg", "asyncpg"])
@@ -82,6 +91,25 @@ def test_tables_in_a_schema_of_their_own_are_brought_there(host: Host, url: URL)
     assert "No new upgrade operations detected" in host.run("check")
     with begun(url) as connection:
         assert (current_version(connection, schema="jobs"), current_version(connection)) == (1, 0)
+
+
+@pytest.mark.parametrize("schema", [None, "jobs"])
+def test_tables_on_the_hosts_own_base_are_ours_all_the_same(host: Host, url: URL, schema: str | None) -> None:
+    host.declare(ON_THE_HOSTS_BASE.format(schema=schema))
+    written = host.revise("first")
+    up, down = written.split("def downgrade")
+    where = "" if schema is None else f", schema={schema!r}"
+    assert f"op.oban_upgrade(1, from_version=0{where})" in up
+    assert f"op.oban_downgrade(0, from_version=1{where})" in down
+    assert "op.add_column('oban_jobs', sa.Column('tenant'" in up
+    assert "'orders'" in up
+    for ours in ("create_table('oban", "drop_table('oban", "oban_jobs_", "oban_peers", "oban_producers"):
+        assert ours not in written
+    host.run("upgrade", "head")
+    assert "No new upgrade operations detected" in host.run("check")
+    host.run("downgrade", "base")
+    with begun(url) as connection:
+        assert current_version(connection, schema=schema) == 0
 
 
 def test_a_database_ahead_of_this_release_is_said_to_be_so(host: Host, url: URL) -> None:

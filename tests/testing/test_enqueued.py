@@ -56,7 +56,8 @@ OTHER: list[dict[str, Any]] = [
 
 def one_job() -> Job:
     options: dict[str, Any] = {"queue": "special", "priority": 3, "tags": ["noted", "X"], "schedule_in": 86_400}
-    return note.with_options(**options).new({"id": 7, "to": ["a", "b"]})
+    made: Job = note.with_options(**options).new({"id": 7, "to": ["a", "b"]})
+    return made
 
 
 @both_drivers

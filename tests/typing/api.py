@@ -1,15 +1,30 @@
 """Right uses of the public surface; `mypy --strict` and strict pyright must accept all of it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, assert_type
 
-from sqlalchemy import Connection, Executable, select
+from sqlalchemy import Connection, Executable, ForeignKey, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 import sqla_oban
-from sqla_oban import Cancel, Job, JobState, QueueConfig, Snooze, SqlaOban, current_job, inject, insert_all, job, worker
+from sqla_oban import (
+    Cancel,
+    Job,
+    JobState,
+    QueueConfig,
+    Snooze,
+    SqlaOban,
+    current_job,
+    inject,
+    insert_all,
+    job,
+    make_models,
+    worker,
+)
+from sqla_oban.models import JobMixin, Models
 
 
 @job
@@ -60,6 +75,39 @@ class Order(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
 
 
+class TenantJob(JobMixin, Base):
+    """The application's own jobs."""
+
+    __tablename__ = "oban_jobs"
+
+    tenant: Mapped[str | None]
+    order_id: Mapped[int | None] = mapped_column(ForeignKey(Order.id))
+    order: Mapped[Order | None] = relationship(Order)
+
+
+models = make_models(Base, schema="jobs")
+
+
+class Delivery(Base):
+    __tablename__ = "typed_deliveries"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int | None] = mapped_column(ForeignKey(Job.id))
+    job: Mapped[Job | None] = relationship(Job)
+    own_id: Mapped[int | None] = mapped_column(ForeignKey(models.Job.id))
+    own: Mapped[JobMixin | None] = relationship(models.Job)
+
+
+@job(model=TenantJob, queue="bills", backoff=lambda one: float(len(one.tenant or "")))
+async def bill(number: int) -> None: ...
+
+
+@worker(model=TenantJob, timeout=60)
+class Remind:
+    def process(self, job: TenantJob) -> str | None:
+        return job.tenant
+
+
 @job(transactional=True)
 async def ship(order: Order, weight: Decimal, session: AsyncSession = inject()) -> None:
     await current_job().complete(session)
@@ -75,8 +123,41 @@ async def insert(session: AsyncSession, connection: Connection) -> None:
     assert_type(insert_all(connection, iter(make_jobs())), list[Job])
 
 
-def select_jobs() -> Executable:
-    return select(Job).where(Job.state == JobState.DISCARDED, Job.args["user_id"].as_integer() == 1)
+def select_jobs(session: Session, hour_ago: datetime) -> list[Executable]:
+    discarded = select(Job).where(Job.state == JobState.DISCARDED, Job.args["user_id"].as_integer() == 1)
+    assert_type(session.scalars(discarded).all(), Sequence[Job])
+    assert_type(session.scalars(select(Job.state)).one(), JobState)
+    assert_type(session.scalars(select(TenantJob).where(TenantJob.tenant == "acme")).one(), TenantJob)
+    assert_type(session.scalars(select(models.Job).where(models.Job.queue == "bills")).one(), JobMixin)
+    assert_type(session.scalars(select(models.Peer.node)).one(), str)
+    return [
+        discarded.order_by(Job.scheduled_at.desc()).limit(10),
+        select(Job.id, func.count()).where(Job.state.in_([JobState.AVAILABLE, JobState.SCHEDULED])).group_by(Job.id),
+        select(Job).where(Job.tags.contains(["mail"]), Job.meta["team"].as_string() == "growth"),
+        select(Job).where(Job.args.contains({"user_id": 1}), Job.completed_at.is_(None), Job.priority < 3),
+        select(Delivery).join(Delivery.job).where(Job.inserted_at > hour_ago, Job.attempt >= Job.max_attempts),
+        select(Order).join(TenantJob, TenantJob.order_id == Order.id),
+        update(Job).where(Job.scheduled_at < hour_ago + timedelta(hours=1)).values(priority=0),
+        delete(Job).where(Job.worker.startswith("app."), Job.errors != []),
+    ]
+
+
+def jobs_of_ones_own(session: Session) -> None:
+    assert_type(bill.new(1), TenantJob)
+    assert_type(bill.with_options(priority=1).new(1), TenantJob)
+    assert_type(bill.with_options(model=Job).new(1), Job)
+    assert_type(bare.with_options(model=TenantJob).new(1), TenantJob)
+    assert_type(bare.with_options(model=models.Job).new(1), JobMixin)
+    assert_type(Remind.new({}, queue="slow"), TenantJob)
+    assert_type(Remind.new({}, model=Job), Job)
+    assert_type(Transcode.new(), Job)
+    made = bill.new(1)
+    made.tenant = "acme"
+    made.order = Order()
+    session.add(made)
+    session.add(models.Job(worker="app.bill", args={"number": 1}))
+    assert_type(insert_all(session, [bill.new(1)]), list[TenantJob])
+    assert_type(made.state, JobState)
 
 
 def make_jobs() -> list[Job]:
@@ -121,6 +202,10 @@ async def run(engine: AsyncEngine) -> None:
     await oban.start()
     await oban.stop()
     await oban.run()
+    SqlaOban(engine, queues={"bills": 1}, models=models)
+    SqlaOban(engine, models=Models(TenantJob))
+    assert_type(await oban.jobs.cancel(select(TenantJob).where(TenantJob.tenant == "acme")), int)
+    assert_type(await oban.jobs.retry([bill.new(1)]), int)
 
 
 def read(one: Job) -> None:

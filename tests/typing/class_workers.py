@@ -2,7 +2,10 @@
 
 from typing import assert_type
 
-from sqla_oban import Job, worker
+from sqlalchemy.orm import DeclarativeBase
+
+from sqla_oban import Job, make_models, worker
+from sqla_oban.models import JobMixin
 
 
 @worker
@@ -15,6 +18,35 @@ class Resize:
 
 class Shrink(Resize):
     """Has the `new` of its base, which makes jobs of that."""
+
+
+class Base(DeclarativeBase): ...
+
+
+class ThumbJob(JobMixin, Base):
+    __tablename__ = "oban_jobs"
+
+
+models = make_models(Base, schema="jobs")
+
+
+@worker(model=ThumbJob, queue="media")
+class Thumb:
+    def process(self, job: ThumbJob) -> None: ...
+
+
+@worker(model=models.Job)
+class Tile:
+    def process(self, job: JobMixin) -> None: ...
+
+
+def models_of_ones_own() -> None:
+    assert_type(Thumb(), Thumb)
+    assert_type(Thumb.new({}, priority=1), ThumbJob)
+    assert_type(Thumb.new({}, model=Job), Job)
+    assert_type(Resize.new(), Job)
+    one: JobMixin = Tile.new()
+    assert_type(one.queue, str)
 
 
 def uses() -> Job:

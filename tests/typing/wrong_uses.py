@@ -3,10 +3,24 @@
 from decimal import Decimal
 from typing import assert_type
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sqla_oban import Cancel, Job, QueueConfig, Snooze, SqlaOban, current_job, job, worker
-from tests.typing.api import Export, Index, Order, Transcode, archive, send, ship, shrink
+from sqla_oban import Cancel, Job, JobState, QueueConfig, Snooze, SqlaOban, current_job, job, make_models, worker
+from tests.typing.api import (
+    Base,
+    Export,
+    Index,
+    Order,
+    Remind,
+    TenantJob,
+    Transcode,
+    archive,
+    bill,
+    send,
+    ship,
+    shrink,
+)
 
 
 def arguments_of_a_call_and_of_new_are_those_of_the_function() -> None:
@@ -61,6 +75,27 @@ def declarations_are_checked() -> None:
 
     @job(backoff=lambda one: "soon")  # wrong: it returns seconds
     def wrong_backoff() -> None: ...
+
+
+def models_are_checked(engine: AsyncEngine) -> None:
+    @job(model=Order)  # wrong: it takes a class of jobs
+    def wrong_model() -> None: ...
+
+    @job(model=TenantJob, backoff=lambda one: one.tenantt)  # wrong: it has no such column
+    def wrong_column() -> None: ...
+
+    bill.new("1")  # wrong: it takes an int
+    bill.with_options(model=Order)  # wrong: it takes a class of jobs
+    bill.new(1).tenant = 5  # wrong: it is a str
+    send.new(1).tenant = "acme"  # wrong: it is a Job
+    Remind.new({}, model=Order)  # wrong: it takes a class of jobs
+    Remind.new({}, prioritty=1)  # wrong: no such option
+    assert_type(Remind.new({}), Job)  # wrong: it makes a TenantJob
+    make_models("Base")  # wrong: it takes a base
+    make_models(Base, prefix="x_")  # wrong: the tables' names are Oban's
+    SqlaOban(engine, models=TenantJob)  # wrong: it takes Models
+    select(Job).where(Job.stat == JobState.DISCARDED)  # wrong: no such column
+    Job(worker="w").state = "lost"  # wrong: it is a JobState
 
 
 def outcomes_and_settings_are_typed(engine: AsyncEngine) -> None:

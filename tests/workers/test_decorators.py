@@ -85,7 +85,8 @@ def test_a_declared_function_is_still_that_function() -> None:
 def test_a_function_is_declared_with_and_without_options(
     function: Any, kind: ExecutorKind, options: dict[str, Any] | None, registry: Registry
 ) -> None:
-    declared = job(function) if options is None else job(**options)(function)
+    declare: Any = job
+    declared = declare(function) if options is None else declare(**options)(function)
     assert declared.name == f"{__name__}.{function.__name__}"
     assert [*registry] == [declared.name]
     assert registry.get(declared.name).executor is kind
@@ -150,8 +151,8 @@ def test_both_moments_at_once_are_refused() -> None:
     [
         pytest.param(lambda: job(prioritty=1)(shrink), id="@job"),  # type: ignore[call-overload]
         pytest.param(lambda: worker(prioritty=1)(Transcode), id="@worker"),  # type: ignore[call-overload]
-        pytest.param(lambda: job(shrink).with_options(prioritty=1), id="with_options"),  # type: ignore[call-arg]
-        pytest.param(lambda: worker(Transcode).new({}, prioritty=1), id="new"),  # type: ignore[call-arg]
+        pytest.param(lambda: job(shrink).with_options(prioritty=1), id="with_options"),  # type: ignore[call-overload]
+        pytest.param(lambda: worker(Transcode).new({}, prioritty=1), id="new"),  # type: ignore[call-overload]
     ],
 )
 def test_an_unknown_option_is_told_with_the_one_that_was_meant(declare: Callable[[], object]) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import inspect
 
 from sqla_oban import Job, JobState
 from sqla_oban.errors import DeclarationError, InvalidJob, ObanError, UnknownOption, UnserialisableValue
+from sqla_oban.models import JobMixin
 from sqla_oban.workers.options import DECLARABLE, ExecutorKind, JobDefaults, JobOptions, WorkerOptions, executor_kind
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -26,7 +27,7 @@ def with_options(**options: Any) -> JobDefaults:
     return JobDefaults().with_options(options, "it")
 
 
-def made(**options: Any) -> Job:
+def made(**options: Any) -> JobMixin:
     return with_options(**options).make("w", {})
 
 
@@ -131,7 +132,7 @@ def test_an_option_that_does_not_exist_is_told_with_the_one_that_was_meant() -> 
 
 
 def test_the_typed_options_are_those_that_are_checked() -> None:
-    assert set(WorkerOptions.__annotations__) == DECLARABLE
+    assert {*WorkerOptions.__annotations__, "model"} == DECLARABLE
     with pytest.raises(UnknownOption) as refused:
         with_options(qqqqqq=1)
     assert all(option in str(refused.value) for option in JobOptions.__annotations__)

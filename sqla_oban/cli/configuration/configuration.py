@@ -11,7 +11,7 @@ from sqla_oban.cli.configuration.levels import LogLevel
 from sqla_oban.cli.configuration.queues import QueueSpec, parse_queues
 from sqla_oban.cli.configuration.sources import Source, environment, from_environment, from_file
 from sqla_oban.errors import ConfigurationError
-from sqla_oban.node import Settings
+from sqla_oban.given import Settings
 from sqla_oban.settings import QueueConfig
 from sqla_oban.telemetry.log import Format
 
