@@ -60,4 +60,7 @@ def _defaults() -> dict[str, Any]:
         "cancelled_at": None,
         "completed_at": None,
         "discarded_at": None,
+        "unique_key": None,
+        "unique_states": None,
+        "unique_period": None,
     }

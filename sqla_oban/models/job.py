@@ -11,6 +11,7 @@ from sqlalchemy import (
     Enum,
     Identity,
     Index,
+    Interval,
     PrimaryKeyConstraint,
     SmallInteger,
     Text,
@@ -36,8 +37,10 @@ from sqla_oban.models.checks import (
     normal_tags,
 )
 from sqla_oban.models.entity import Args, Entity
+from sqla_oban.models.unique_key import HELD, mark
 from sqla_oban.payload import snapshot
 from sqla_oban.states import JobState
+from sqla_oban.unique import Unique, checked_unique
 
 JOB_STATE = Enum(JobState, name="oban_job_state", values_callable=lambda states: [state.value for state in states])
 
@@ -70,6 +73,7 @@ def _table_items(table: str) -> tuple[SchemaItem | dict[str, object], ...]:
             Index(conv(f"{table}_{state}_at_index"), f"{state}_at", postgresql_where=text(f"state = '{state}'"))
             for state in ("completed", "cancelled", "discarded")
         ),
+        Index(conv(f"{table}_unique_key_index"), "unique_key", unique=True, postgresql_where=text(HELD.format(job=""))),
         {"info": {"sqla_oban": 1}},
     )
 
@@ -83,6 +87,10 @@ class JobMixin:
 
     schedule_in = cast(timedelta | None, None)
     """How long after its INSERT the job is due, if that was said; `scheduled_at` is an estimate until then."""
+    unique = cast(Unique | None, None)
+    """What keeps a second such job from being enqueued, if that was said."""
+    conflict = False
+    """Whether the job was not inserted because the same one is there already, the one of its `id`."""
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), sort_order=-10)
     state: Mapped[JobState] = mapped_column(JOB_STATE, server_default="available", sort_order=-10)
@@ -102,8 +110,17 @@ class JobMixin:
     cancelled_at: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=-10)
     completed_at: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=-10)
     discarded_at: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=-10)
+    unique_key: Mapped[str | None] = mapped_column(Text, sort_order=-10)
+    unique_states: Mapped[int | None] = mapped_column(SmallInteger, sort_order=-10)
+    unique_period: Mapped[timedelta | None] = mapped_column(Interval, sort_order=-10)
 
-    def __init__(self, *, schedule_in: float | timedelta | None = None, **values: Any) -> None:
+    def __init__(
+        self,
+        *,
+        schedule_in: float | timedelta | None = None,
+        unique: Unique | bool | None = None,
+        **values: Any,
+    ) -> None:
         if schedule_in is not None and values.get("scheduled_at") is not None:
             raise InvalidJob("a job takes schedule_in or scheduled_at, not both")
         delay = None if schedule_in is None else checked_delay(schedule_in)
@@ -111,6 +128,9 @@ class JobMixin:
             values["scheduled_at"] = datetime.now(UTC) + delay  # to be read until the INSERT says it exactly
         super().__init__(**values)
         self.schedule_in = delay
+        self.unique = checked_unique(unique)
+        if self.unique is not None:
+            mark(self)
 
     def __repr__(self) -> str:
         held = self.__dict__  # what is loaded: a repr must not emit SQL
@@ -185,6 +205,7 @@ class Job(JobMixin, ObanBase):
         meta: free notes about the job; JSON values.
         scheduled_at: the moment from which it may run, with a time zone.
         schedule_in: instead: seconds or a timedelta from the INSERT on, by the clock of the database.
+        unique: keeps it from being enqueued while the same job is there: a `Unique`, or True for its defaults.
 
     Raises:
         InvalidJob: a field holds what the table cannot store.
@@ -203,9 +224,11 @@ class Job(JobMixin, ObanBase):
         worker: str,
         args: dict[str, Any] | None = None,
         schedule_in: float | timedelta | None = None,
+        unique: Unique | bool | None = None,
         **values: Any,
     ) -> None:
-        super().__init__(schedule_in=schedule_in, worker=worker, args={} if args is None else args, **values)
+        given = {} if args is None else args
+        super().__init__(schedule_in=schedule_in, unique=unique, worker=worker, args=given, **values)
 
 
 @event.listens_for(JobMixin, "before_insert", propagate=True)

@@ -10,6 +10,7 @@ from sqla_oban.errors import DeclarationError, InvalidJob, UnknownOption, shown
 from sqla_oban.models import Job
 from sqla_oban.models.checks import aware, checked_delay, checked_name, checked_number, normal_tags
 from sqla_oban.payload import snapshot
+from sqla_oban.unique import Unique, checked_unique
 from sqla_oban.workers.schedule import Schedule
 
 
@@ -30,6 +31,7 @@ class JobOptions(TypedDict, total=False):
     meta: Mapping[str, Any]
     schedule_in: float | timedelta
     scheduled_at: datetime
+    unique: Unique | bool | None
 
 
 class WorkerOptions(TypedDict, total=False):
@@ -47,6 +49,7 @@ class WorkerOptions(TypedDict, total=False):
     deadline: float | timedelta
     executor: str
     transactional: bool
+    unique: Unique | bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class JobDefaults:
     meta: Mapping[str, Any] | None = None
     schedule_in: timedelta | None = None
     scheduled_at: datetime | None = None
+    unique: Unique | None = None
 
     def with_options(self, options: Mapping[str, Any], where: str) -> Self:
         """These with `options` over them, checked.
@@ -107,6 +111,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "meta": lambda value: json_object("meta", value),
     "schedule_in": checked_delay,
     "scheduled_at": lambda value: aware("scheduled_at", value),
+    "unique": checked_unique,
 }
 DECLARABLE = frozenset(WorkerOptions.__annotations__)
 
