@@ -74,13 +74,14 @@ def find(
     groups: dict[str, list[JobMixin]] = {}
     for job in jobs:
         groups.setdefault(job.unique_key or provisional_key(job), []).append(job)
-    keys = sorted({job.unique_key for job in jobs if job.unique_key} - entering.keys())
+    keys = sorted({job.unique_key for job in jobs if job.unique_key})
     stored = _held(connection, table_of(jobs[0]), keys, _patience(jobs)) if keys else {}
     found: list[Duplicate] = []
     for key, some in groups.items():
-        original: JobMixin | int | None = entering.get(key) or stored.get(key)
+        original: JobMixin | int | None = stored.get(key)
         if isinstance(original, int) and is_leaving(original):
             original = None
+        original = original or entering.get(key)
         for job in some:
             if original is not None:
                 found.append(Duplicate(job, original))
