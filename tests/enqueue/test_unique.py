@@ -193,7 +193,7 @@ async def test_what_refers_to_a_twin_refers_to_the_one_that_is_inserted(run: Run
         ticket.job, late.job = twin, third
         session.add_all([first, ticket, twin])
         session.commit()
-        assert ticket.job_id == late.job_id == ticket.job.id == twin.id  # type: ignore[union-attr]
+        assert ticket.job_id == late.job_id == ticket.job.id == twin.id
         assert sum(one.conflict for one in (first, twin, third)) == 2
         assert count(session) == 1
 
@@ -313,7 +313,6 @@ async def test_a_period_ends(run: Run[Any]) -> None:
         session.execute(update(Job).values(inserted_at=Job.inserted_at - timedelta(hours=1)))
         session.add_all([again, twin := hourly.new(1)])
         session.commit()
-        assert not again.conflict
         assert is_duplicate(twin, again)
         assert again.id != first.id
         session.refresh(first)

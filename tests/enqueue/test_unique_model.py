@@ -22,7 +22,6 @@ from sqlalchemy import URL, Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Session, SessionTransaction
-from sqlalchemy.pool import NullPool
 
 from sqla_oban import Job, JobState, Unique, insert_all
 from sqla_oban.errors import UniqueTimeout
@@ -86,16 +85,17 @@ class Transactions(RuleBasedStateMachine):
     def __init__(self, engine: Engine) -> None:
         super().__init__()
         self.engine = engine
+        self.observer = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         self.committed: dict[int, Row] = {}
         self.sides = [Side(Session(engine)) for _ in range(3)]
-        with engine.begin() as connection:
-            connection.execute(text("TRUNCATE oban_jobs"))
+        self.observer.execute(text("DELETE FROM oban_jobs"))
 
     def teardown(self) -> None:
         for side in self.sides:
             side.session.close()
-        with self.engine.connect() as connection:
-            assert self.stored(connection) == self.committed
+        stored = self.stored(self.observer)
+        self.observer.close()
+        assert stored == self.committed, "invariant 5"
 
     def view(self, side: Side) -> dict[int, Row]:
         seen: dict[int, Row | None] = dict(self.committed)
@@ -117,8 +117,7 @@ class Transactions(RuleBasedStateMachine):
 
     def check(self, side: Side) -> None:
         assert self.stored(side.session.connection()) == self.view(side)
-        with self.engine.connect() as connection:
-            assert self.stored(connection) == self.committed
+        assert self.stored(self.observer) == self.committed
 
     def expected(self, side: Side, jobs: list[Job]) -> list[int | Job | None] | None:
         """What becomes of new jobs: None for one that is inserted, or who is in its place; None at all: a timeout."""
@@ -339,8 +338,7 @@ class Transactions(RuleBasedStateMachine):
     def kill(self, at: int) -> None:
         side = self.sides[at]
         pid = side.session.connection().scalar(text("SELECT pg_backend_pid()"))
-        with self.engine.connect() as connection:
-            connection.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
+        self.observer.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
         with suppress(OperationalError):  # a savepoint is rolled back first, which fails
             side.session.invalidate()
         self.sides[at] = Side(Session(self.engine))
@@ -349,7 +347,7 @@ class Transactions(RuleBasedStateMachine):
 
 @pytest.fixture
 def sync_engine(engine: AsyncEngine, database_url: URL) -> Iterator[Engine]:
-    sync = create_engine(database_url.set(drivername="postgresql+psycopg"), poolclass=NullPool)
+    sync = create_engine(database_url.set(drivername="postgresql+psycopg"))
     yield sync
     sync.dispose()
 
