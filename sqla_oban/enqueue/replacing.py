@@ -1,9 +1,10 @@
 """What a duplicate replaces of the job that is in its place."""
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, func
+from sqlalchemy import Connection, Table
 
 from sqla_oban.enqueue.duplicates import Duplicate, table_of
 from sqla_oban.models import JobMixin
@@ -62,9 +63,17 @@ def _replace_pending(original: JobMixin, job: JobMixin, unique: Unique) -> None:
     """The same for one that is not inserted yet."""
     held = job.__dict__
     for name in unique.replace.get(original.__dict__.get("state") or JobState.AVAILABLE, ()):
-        if name != "scheduled_at":
-            setattr(original, name, held.get(name, DEFAULTS.get(name)))
+        if name == "scheduled_at":
+            _reschedule(original, job)
         else:
-            original.scheduled_at = held.get("scheduled_at", func.timezone("UTC", func.clock_timestamp()))
-            original.schedule_in = job.schedule_in
-            original.state = held.get("state", JobState.AVAILABLE)
+            setattr(original, name, held.get(name, DEFAULTS.get(name)))
+
+
+def _reschedule(original: JobMixin, job: JobMixin) -> None:
+    held = job.__dict__
+    if "scheduled_at" in held:
+        original.scheduled_at = held["scheduled_at"]
+        original.schedule_in = job.schedule_in
+    elif "scheduled_at" in original.__dict__:
+        original.schedule_in = timedelta(0)
+    original.state = held.get("state", JobState.AVAILABLE)

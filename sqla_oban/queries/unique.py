@@ -97,11 +97,13 @@ def replace(jobs: Table, fields: Collection[str], states: Collection[JobState]) 
     """Writes `fields` of a duplicate into the job `of_job`, if that is in one of `states`.
 
     The moment is `new_scheduled_at`, or `new_delay` seconds from now. A job that waits for its time, or could be
-    claimed, does so by its new time.
+    claimed, does so by its new time; the stager tells its queue, within a second.
     """
     values: dict[str, Any] = {
         name: bindparam(f"new_{name}", type_=jobs.c[name].type) for name in fields if name != "scheduled_at"
     }
+    if "max_attempts" in fields:  # the table takes no less than were had
+        values["max_attempts"] = func.greatest(values["max_attempts"], jobs.c.attempt)
     if "scheduled_at" in fields:
         later = now() + seconds(bindparam("new_delay", type_=Float(53)))
         due = func.coalesce(bindparam("new_scheduled_at", type_=jobs.c.scheduled_at.type), later)
