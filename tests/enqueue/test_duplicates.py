@@ -15,7 +15,6 @@ from sqla_oban.errors import UniqueTimeout
 from tests.enqueue.conftest import Run, every_session
 from tests.support import both_drivers, eventually, jobs
 
-
 BY_DEFAULT = Unique()
 
 
