@@ -204,8 +204,8 @@ UPGRADE = (
     $oban$
     """,  # noqa: S608 (constants of this file)
     f"""
-    CREATE TRIGGER oban_jobs_unique_insert BEFORE INSERT ON {{schema}}.oban_jobs
-      FOR EACH ROW WHEN ({HELD.format(job="NEW.")}) EXECUTE FUNCTION {{schema}}.oban_jobs_unique_insert()
+    CREATE TRIGGER oban_jobs_unique_insert BEFORE INSERT ON {{schema}}.oban_jobs FOR EACH ROW
+      WHEN ({HELD.format(job="NEW.")}) EXECUTE FUNCTION {{schema}}.oban_jobs_unique_insert()
     """,
     # A row that comes to hold its key again gives way where another has it, or where somebody is about to take it:
     # to wait for them would stop all the rows of the statement. It gives up its key and goes on, and its meta says so.
@@ -234,8 +234,9 @@ UPGRADE = (
     $oban$
     """,  # noqa: S608 (constants of this file)
     f"""
-    CREATE TRIGGER oban_jobs_unique_update BEFORE UPDATE OF state, unique_key, unique_states ON {{schema}}.oban_jobs
-      FOR EACH ROW WHEN (({HELD.format(job="NEW.")}) AND
+    CREATE TRIGGER oban_jobs_unique_update
+      BEFORE UPDATE OF state, unique_key, unique_states ON {{schema}}.oban_jobs FOR EACH ROW
+      WHEN (({HELD.format(job="NEW.")}) AND
         (({HELD.format(job="OLD.")}) IS NOT TRUE OR OLD.unique_key IS DISTINCT FROM NEW.unique_key))
       EXECUTE FUNCTION {{schema}}.oban_jobs_unique_update()
     """,

@@ -10,7 +10,7 @@ from sqla_oban.migrations import script
 from sqla_oban.models import metadata
 
 FUNCTION = r"CREATE (?:OR REPLACE )?FUNCTION {home}\.(\w+)\(.*\$oban\$(.*)\$oban\$"
-TRIGGER = r"CREATE TRIGGER (\w+) .* ON {home}\.(\w+) "
+TRIGGER = r"CREATE TRIGGER (\w+)\s.* ON {home}\.(\w+) "
 INDEX = r"CREATE (?:UNIQUE )?INDEX (\w+) ON "
 
 
