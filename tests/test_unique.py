@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sqla_oban import Job, JobState, Unique, job
@@ -44,6 +44,7 @@ def plain(value: object) -> object:
             return value
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 @given(OBJECTS, OBJECTS)
 def test_keys_are_equal_if_and_only_if_the_args_are(one: dict[str, Any], other: dict[str, Any]) -> None:
     first, second = made(one), made(other)
