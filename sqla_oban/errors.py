@@ -17,6 +17,7 @@
     ├── InvalidEntity (ValueError)        an entity that cannot be an argument, because no row can be found by it
     ├── NotProvided (LookupError)         a worker asks for something that its runner was not told how to make
     ├── ClaimLost (RuntimeError)          a job that is no longer this execution's to complete
+    ├── UniqueTimeout (TimeoutError)      another transaction is enqueueing the same unique job, and does not end
     ├── UnknownWorker (LookupError)       a job names a worker that this process does not know
     ├── JobTimeout (TimeoutError)         a job ran for longer than its worker allows
     ├── NoCurrentJob (LookupError)        `current_job()` outside of a running job
@@ -141,6 +142,10 @@ class NotProvided(ObanError, LookupError):
 
 class ClaimLost(ObanError, RuntimeError):
     """The job has ended or was given to another meanwhile, so that its outcome and effects must not be committed."""
+
+
+class UniqueTimeout(ObanError, TimeoutError):
+    """Another transaction is enqueueing the same unique job, and did not end within `lock_timeout`."""
 
 
 class JobTimeout(ObanError, TimeoutError):

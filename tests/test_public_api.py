@@ -26,6 +26,7 @@ PUBLIC = {
     "Schedule",
     "Snooze",
     "SqlaOban",
+    "Unique",
     "current_job",
     "job",
     "make_models",

@@ -12,8 +12,10 @@ from sqlalchemy.orm.attributes import instance_state
 
 from sqla_oban.enqueue.foreign import insert_foreign
 from sqla_oban.enqueue.rows import insert_rows, is_row
+from sqla_oban.enqueue.unique import part, settle
 from sqla_oban.errors import InvalidJob, shown
 from sqla_oban.models import JobMixin
+from sqla_oban.models.unique_key import is_unique
 
 J = TypeVar("J", bound=JobMixin)
 
@@ -36,12 +38,14 @@ def insert_all(target: Any, jobs: Iterable[J]) -> list[J] | Coroutine[Any, Any, 
 
     Returns:
         The very same jobs, in their order, with their ids and all else that is stored. They belong to no session;
-        `session.add(job)` takes one in as stored.
+        `session.add(job)` takes one in as stored. A unique job that is there already is not inserted: its `conflict`
+        is True, and its id that of the job that is there.
 
     Raises:
         InvalidJob: one of them is no job, is stored already, is in a session, is given twice, or is of a class with a
             table of its own joined to that of jobs; nothing is inserted of its batch. Or `target` is nothing to
             enqueue in.
+        UniqueTimeout: another transaction is enqueueing one of them, and has not ended in time.
 
     >>> await insert_all(session, [send_receipt.new(order.id) for order in orders])  # doctest: +SKIP
     """
@@ -66,8 +70,10 @@ def _insert_all(target: Any, jobs: Iterable[J]) -> list[J]:
     inserted: list[J] = []
     for batch in _batches(jobs):
         _check(batch)
-        for insert, some in groupby(batch, _way):
+        fresh, twins = part(target, batch)
+        for insert, some in groupby(fresh, _way):
             insert(target, list(some))
+        settle(twins)
         inserted += batch
     return inserted
 
@@ -93,4 +99,4 @@ def _check(jobs: list[Any]) -> None:
 
 
 def _way(job: Any) -> Callable[[Any, list[Any]], None]:
-    return insert_rows if is_row(job) else insert_foreign
+    return insert_rows if is_row(job) and not is_unique(job) else insert_foreign

@@ -29,6 +29,9 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "cancelled_at": None,
     "completed_at": None,
     "discarded_at": None,
+    "unique_key": None,
+    "unique_states": None,
+    "unique_period": None,
 }
 """What the table gives to a job that says nothing of it."""
 DEFAULT_CONTAINERS: Final[Mapping[str, Callable[[], Any]]] = {

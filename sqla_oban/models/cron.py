@@ -1,9 +1,9 @@
 """A job to be made again and again, by a cron expression."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import PrimaryKeyConstraint, SmallInteger, Text, false, text
+from sqlalchemy import Interval, PrimaryKeyConstraint, SmallInteger, Text, false, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql.elements import conv
@@ -19,6 +19,7 @@ class Cron(ObanBase):
         expression, timezone: when; a timezone of None is the scheduler's.
         missed: what becomes of ticks that nobody was there for: "skip", "latest" or "all".
         worker, args, queue, priority, max_attempts, tags, meta: what its jobs are made with; None: the table's default.
+        unique_key, unique_states, unique_period: likewise, for jobs that are unique.
         declared: whether it stands in code; then the leader's code says what it is, and the row how far it has come.
         paused: whether its ticks make no jobs.
         last_tick: the last tick that was dealt with; every later one is still to come.
@@ -38,6 +39,9 @@ class Cron(ObanBase):
     max_attempts: Mapped[int | None] = mapped_column(SmallInteger)
     tags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     meta: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    unique_key: Mapped[str | None] = mapped_column(Text)
+    unique_states: Mapped[int | None] = mapped_column(SmallInteger)
+    unique_period: Mapped[timedelta | None] = mapped_column(Interval)
     declared: Mapped[bool] = mapped_column(server_default=false())
     paused: Mapped[bool] = mapped_column(server_default=false())
     last_tick: Mapped[datetime] = mapped_column(UTCDateTime, server_default=UTC_NOW)

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Enum,
     Identity,
     Index,
+    Interval,
     PrimaryKeyConstraint,
     SmallInteger,
     Text,
@@ -38,8 +39,10 @@ from sqla_oban.models.checks import (
     normal_tags,
 )
 from sqla_oban.models.entity import Args
+from sqla_oban.models.unique_key import HELD, mark
 from sqla_oban.outcomes import RESULT
 from sqla_oban.states import JobState
+from sqla_oban.unique import Unique, checked_unique
 
 JOB_STATE = Enum(JobState, name="oban_job_state", values_callable=lambda states: [state.value for state in states])
 
@@ -89,6 +92,7 @@ def _table_items(table: str, schema: str | None) -> tuple[SchemaItem | dict[str,
             Index(conv(f"{table}_{state}_at_index"), f"{state}_at", postgresql_where=text(f"state = '{state}'"))
             for state in ("completed", "cancelled", "discarded")
         ),
+        Index(conv(f"{table}_unique_key_index"), "unique_key", unique=True, postgresql_where=text(HELD.format(job=""))),
         {"info": {"sqla_oban": 1}, "schema": schema},
     )
 
@@ -102,6 +106,10 @@ class JobMixin:
 
     schedule_in = cast(timedelta | None, None)
     """How long after its INSERT the job is due, if that was said; `scheduled_at` is an estimate until then."""
+    unique = cast(Unique | None, None)
+    """What keeps a second such job from being enqueued, if that was said."""
+    conflict = False
+    """Whether the job was not inserted because the same one is there already, the one of its `id`."""
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), sort_order=-12)
     state: Mapped[JobState] = _state_column()
@@ -121,6 +129,9 @@ class JobMixin:
     cancelled_at: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=-10)
     completed_at: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=-10)
     discarded_at: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=-10)
+    unique_key: Mapped[str | None] = mapped_column(Text, sort_order=-10)
+    unique_states: Mapped[int | None] = mapped_column(SmallInteger, sort_order=-10)
+    unique_period: Mapped[timedelta | None] = mapped_column(Interval, sort_order=-10)
 
     def __init__(
         self,
@@ -128,6 +139,7 @@ class JobMixin:
         worker: str,
         args: dict[str, Any] | None = None,
         schedule_in: float | timedelta | None = None,
+        unique: Unique | bool | None = None,
         **values: Any,
     ) -> None:
         if schedule_in is not None and values.get("scheduled_at") is not None:
@@ -137,6 +149,9 @@ class JobMixin:
             values["scheduled_at"] = datetime.now(UTC) + delay  # to be read until the INSERT says it exactly
         super().__init__(**{"worker": worker, "args": {} if args is None else args, **values})
         self.schedule_in = delay
+        self.unique = checked_unique(unique)
+        if self.unique is not None:
+            mark(self)
 
     def __repr__(self) -> str:
         held = self.__dict__  # what is loaded: a repr must not emit SQL
@@ -207,6 +222,7 @@ class Job(JobMixin, ObanBase):
         meta: free notes about the job; JSON values.
         scheduled_at: the moment from which it may run, with a time zone.
         schedule_in: instead: seconds or a timedelta from the INSERT on, by the clock of the database.
+        unique: keeps it from being enqueued while the same job is there: a `Unique`, or True for its defaults.
 
     Raises:
         InvalidJob: a field holds what the table cannot store.

@@ -70,8 +70,8 @@ def declare(*, reboot: bool) -> Executable:
 def tick() -> Executable:
     """Makes the jobs of `ticks` of the entry `entry`, seen at `seen`, and moves it on to `reached`.
 
-    Returns the ids of the jobs, or no row if the entry is no longer as it was seen. The jobs carry in their meta what
-    Oban's dashboard reads of them.
+    Returns the ids of the jobs, or no row if the entry is no longer as it was seen. A tick whose job is unique, and is
+    there already, is dealt with and makes none. The jobs carry in their meta what Oban's dashboard reads of them.
     """
     turn = (
         update(CRONS)
@@ -95,11 +95,13 @@ def tick() -> Executable:
             name: func.coalesce(turn.c[name], literal_column(default, JOBS.c[name].type))
             for name, default in DEFAULTS.items()
         },
+        **{name: turn.c[name] for name in UNIQUE},
         "meta": object_or_empty(turn.c.meta).op("||")(_told(turn, ticks.c.at)),
     }
     made = (
         insert(JOBS)
         .from_select(list(given), select(*given.values()).select_from(turn.join(ticks, true())))
+        .on_conflict_do_nothing()
         .returning(JOBS.c.id)
         .cte("made")
     )
@@ -128,9 +130,10 @@ def _told(turn: Any, ticks: ColumnElement[str]) -> ColumnElement[Any]:
     )
 
 
+UNIQUE = ("unique_key", "unique_states", "unique_period")
 WRITTEN = (
     *("name", "expression", "timezone", "missed"),
-    *("worker", "args", "queue", "priority", "max_attempts", "tags", "meta"),
+    *("worker", "args", "queue", "priority", "max_attempts", "tags", "meta", *UNIQUE),
 )
 DEFAULTS = {"queue": "'default'", "priority": "0", "max_attempts": "20", "tags": "ARRAY[]::text[]"}
 """Those of the columns of `oban_jobs`."""

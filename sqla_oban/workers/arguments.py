@@ -51,6 +51,10 @@ class Arguments:
         """The arguments that have no default."""
         return frozenset(name for name, one in self._named.items() if one.default is Kind.empty)
 
+    def takes(self, name: str) -> bool:
+        """Whether a job can have an argument of that name, as far as can be told without the annotations."""
+        return self._rest is not None or name in self._whole.parameters
+
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a call by name, as they are stored; the job that takes them checks untyped ones.
 

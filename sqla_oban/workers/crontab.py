@@ -12,7 +12,10 @@ from sqla_oban.models.checks import checked_name
 from sqla_oban.workers.definition import Definition
 from sqla_oban.workers.schedule import Schedule
 
-TEMPLATE = ("worker", "args", "queue", "priority", "max_attempts", "tags", "meta")
+TEMPLATE = (
+    *("worker", "args", "queue", "priority", "max_attempts", "tags", "meta"),
+    *("unique_key", "unique_states", "unique_period"),
+)
 """What a job of the crontab takes from its entry."""
 
 

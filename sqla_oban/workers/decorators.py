@@ -9,6 +9,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, ove
 from sqla_oban.errors import DeclarationError, InvalidJob, shown
 from sqla_oban.models import Job, JobMixin
 from sqla_oban.models.checks import checked_name
+from sqla_oban.unique import Unique
 from sqla_oban.workers.arguments import Arguments
 from sqla_oban.workers.bodies import Body, ClassBody, FunctionBody
 from sqla_oban.workers.calls import Call
@@ -69,7 +70,8 @@ class JobFunction(Generic[P, R, J]):
         Args:
             model: the class of the jobs, as of another schema.
             **options: `queue`, `priority` 0-9, `max_attempts`, `tags`, `meta`, and when to run: `schedule_in`
-                (seconds or timedelta from the INSERT on) or `scheduled_at` (aware datetime).
+                (seconds or timedelta from the INSERT on) or `scheduled_at` (aware datetime). `unique`: a Unique, True
+                for its defaults, None for jobs that are not.
 
         Raises:
             UnknownOption: there is no such option.
@@ -78,6 +80,8 @@ class JobFunction(Generic[P, R, J]):
         >>> send_welcome.with_options(schedule_in=60, priority=1).new(1)  # doctest: +SKIP
         """
         defaults = self._defaults.with_options(options, f"{self.name}.with_options()")
+        if "unique" in options:
+            _check_unique(defaults.unique, self._arguments, f"{self.name}.with_options()")
         return JobFunction(self._function, self.name, self._arguments, defaults)
 
 
@@ -137,6 +141,7 @@ def job(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         executor: "async" or "thread"; default by the function's kind: a sync one runs in a thread.
         transactional: whether the session that the function is given and the job's outcome commit in one transaction:
             what the function does in it then happens once, however often the job runs. The function must not commit.
+        unique: keeps a job from being enqueued while the same one is there: a Unique, or True for its defaults.
 
     Raises:
         UnknownOption: there is no such option.
@@ -205,9 +210,18 @@ def _declare_function(function: Callable[..., Any], options: Mapping[str, Any]) 
             f"@job {name} has cron=, which calls it without arguments, and requires {missing}; give them defaults, "
             "or give a CronJob with them to SqlaOban(cron=[...])"
         )
+    _check_unique(defaults.unique, arguments, f"@job {name}")
     body = FunctionBody(function, arguments)
     _register(function, name, defaults, options, _call(body, function, name, options))
     return JobFunction(function, name, arguments, defaults)
+
+
+def _check_unique(unique: Unique | None, arguments: Arguments, where: str) -> None:
+    """A key that no argument can have would make every `new` fail."""
+    if unique is None or unique.keys is None or "meta" in unique.fields:
+        return
+    if unknown := [key for key in unique.keys if not arguments.takes(key)]:
+        raise DeclarationError(f"{where}: unique by the key {unknown[0]!r}, and there is no such parameter")
 
 
 def _refuse_generators(function: Callable[..., Any], where: str) -> None:

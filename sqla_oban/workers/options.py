@@ -20,6 +20,7 @@ from sqla_oban.models.checks import (
 )
 from sqla_oban.models.fresh import fresh
 from sqla_oban.payload import snapshot
+from sqla_oban.unique import Unique, checked_unique
 from sqla_oban.workers.schedule import Schedule
 
 
@@ -40,6 +41,7 @@ class JobOptions(TypedDict, total=False):
     meta: Mapping[str, Any]
     schedule_in: float | timedelta
     scheduled_at: datetime
+    unique: Unique | bool | None
 
 
 class PlainOptions(TypedDict, total=False):
@@ -55,6 +57,7 @@ class PlainOptions(TypedDict, total=False):
     deadline: float | timedelta
     executor: str
     transactional: bool
+    unique: Unique | bool | None
 
 
 class WorkerOptions(PlainOptions, total=False):
@@ -80,6 +83,7 @@ class JobDefaults:
     meta: Mapping[str, Any] | None = None
     schedule_in: timedelta | None = None
     scheduled_at: datetime | None = None
+    unique: Unique | None = None
 
     def with_options(self, options: Mapping[str, Any], where: str) -> Self:
         """These with `options` over them, checked.
@@ -106,7 +110,7 @@ class JobDefaults:
         """
         given = {name: value for name in FIELDS if (value := getattr(self, name)) is not None}
         model = self.model or Job
-        if model is not Job or self.schedule_in is not None or self.scheduled_at is not None:
+        if model is not Job or not DERIVED.isdisjoint(given):
             return model(worker=worker, args=args, **given)  # the constructor knows what follows from these
         if self.tags is not None:
             given["tags"] = list(self.tags)
@@ -142,6 +146,7 @@ def json_object(field: str, value: object) -> object:
 
 
 FIELDS = tuple(field.name for field in fields(JobDefaults) if field.name != "model")
+DERIVED = frozenset({"schedule_in", "scheduled_at", "unique"})
 CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "queue": lambda value: checked_name("queue", value),
     "priority": priority,
@@ -150,6 +155,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "meta": lambda value: json_object("meta", value),
     "schedule_in": checked_delay,
     "scheduled_at": lambda value: aware("scheduled_at", value),
+    "unique": checked_unique,
 }
 """What checks the fields of a job."""
 OPTIONS: Mapping[str, Callable[[Any], Any]] = {**CHECKS, "model": checked_model}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from sqla_oban import CronJob, Job, Schedule, SqlaOban, job, worker
 from sqla_oban.engine.database import Link
@@ -113,6 +113,22 @@ async def test_a_due_entry_makes_its_job_once(crontab: Crontab, events: Recorder
     assert made.meta == {"m": 1, **told}
     (event,) = events.of(CronTicked)
     assert (event.name, event.worker, event.ticks, event.ids) == ("entry", "scheduler.report", (minute,), (made.id,))
+
+
+@both_drivers
+async def test_a_unique_job_that_is_there_already_is_not_made_again(crontab: Crontab, events: Recorder) -> None:
+    await crontab.minute()
+    scheduler = crontab.scheduler(CronJob("* * * * *", report.with_options(unique=True).new(), name="entry"))
+    await scheduler.tick()
+    for _ in range(3):
+        await crontab.run("UPDATE oban_crons SET last_tick = last_tick - interval '1 minute'")
+        await scheduler.tick()
+    (made,) = await jobs(crontab.engine)
+    assert [event.ids for event in events.of(CronTicked)] == [(made.id,), (), ()], "each tick is dealt with"
+    async with AsyncSession(crontab.engine) as session:
+        session.add(by_hand := report.with_options(unique=True).new())
+        await session.flush()
+        assert (by_hand.conflict, by_hand.id) == (True, made.id)
 
 
 @both_drivers

@@ -63,7 +63,7 @@ def version(connection: Connection, home: str) -> Iterator[Finding]:
 
 
 def parts(connection: Connection, home: str) -> Iterator[Finding]:
-    """Tables, columns, indexes, functions and the trigger: what is missing, changed or not ours."""
+    """Tables, columns, indexes, functions and triggers: what is missing, changed or not ours."""
     wanted = expected(home)
     found = [
         *tables(connection, home, wanted),
@@ -72,7 +72,7 @@ def parts(connection: Connection, home: str) -> Iterator[Finding]:
         *_triggers(connection, home, wanted),
     ]
     if not any(finding.remedy for finding in found):
-        yield ok(SUBJECT, "tables, indexes, functions and the trigger are complete")
+        yield ok(SUBJECT, "tables, indexes, functions and triggers are complete")
     yield from found
 
 
@@ -85,16 +85,21 @@ def _functions(connection: Connection, home: str, wanted: Expected) -> Iterator[
             yield problem(SUBJECT, f"the function {name} was changed", f"drop it with CASCADE, then {REPAIR}")
 
 
+def _without(trigger: str) -> str:
+    unique = "an INSERT or an UPDATE of a unique job may fail"
+    return unique if "unique" in trigger else "nobody is woken by a new job"
+
+
 def _triggers(connection: Connection, home: str, wanted: Expected) -> Iterator[Finding]:
     rows = connection.execute(TRIGGERS, {"home": home, "tables": [table.name for table in wanted.tables]}).all()
     found = {row.tgname: row for row in rows}
     for name, table in wanted.triggers.items():
         if name not in found:
-            yield problem(SUBJECT, f"the trigger {name} on {table} is missing: nobody is woken by a new job", REPAIR)
+            yield problem(SUBJECT, f"the trigger {name} on {table} is missing: {_without(name)}", REPAIR)
         elif found[name].disabled:
             yield problem(
                 SUBJECT,
-                f"the trigger {name} on {table} is disabled: nobody is woken by a new job",
+                f"the trigger {name} on {table} is disabled: {_without(name)}",
                 f"ALTER TABLE {quoted(home)}.{table} ENABLE TRIGGER {name}",
             )
     for row in rows:
