@@ -95,8 +95,12 @@ class Producer(Service):
 
     def hear(self) -> None:
         """A notice says that there is new work, to this node and to others."""
-        if self._answer is None:  # else the look that is to come finds it as well
-            self._answer = asyncio.get_running_loop().call_later(self._herd.hold_back(), self._answer_notice)
+        if self._answer is not None:  # the look that is to come finds it as well
+            return
+        if seconds := self._herd.hold_back():
+            self._answer = asyncio.get_running_loop().call_later(seconds, self._answer_notice)
+        else:
+            self._answer_notice()
 
     def _answer_notice(self) -> None:
         self._answer, self._heard = None, True
