@@ -19,6 +19,8 @@
     ├── ClaimLost (RuntimeError)          a job that is no longer this execution's to complete
     ├── UnknownWorker (LookupError)       a job names a worker that this process does not know
     ├── JobTimeout (TimeoutError)         a job ran for longer than its worker allows
+    ├── WorkerDied (RuntimeError)         the process that ran a job ended before the job did
+    ├── ProcessNotStarted (RuntimeError)  a process that is to run jobs cannot be started
     ├── NoCurrentJob (LookupError)        `current_job()` outside of a running job
     ├── EndlessJobs (RuntimeError)        in a test, jobs that enqueue jobs that enqueue jobs
     └── TemporaryPostgresError (RuntimeError)  no PostgreSQL to be found or started
@@ -145,6 +147,14 @@ class ClaimLost(ObanError, RuntimeError):
 
 class JobTimeout(ObanError, TimeoutError):
     """A job ran for longer than its worker's `timeout`."""
+
+
+class WorkerDied(ObanError, RuntimeError):
+    """The process that ran a job crashed, exited or was killed."""
+
+
+class ProcessNotStarted(ObanError, RuntimeError):
+    """A process that is to run jobs cannot be started."""
 
 
 class NoCurrentJob(ObanError, LookupError):

@@ -19,13 +19,14 @@ from sqla_oban.errors import ConfigurationError, InvalidJob, UnknownOption, Unsu
 from sqla_oban.migrations import check_version, home_of
 from sqla_oban.models.checks import checked_name
 from sqla_oban.node import Node, Settings
-from sqla_oban.process import process_name
+from sqla_oban.process import process_name, refuse_while_declaring
 from sqla_oban.settings import (
     AckerSettings,
     HeartbeatSettings,
     LeaderSettings,
     LifelineSettings,
     NotifierSettings,
+    ProcessSettings,
     PrunerSettings,
     QueueConfig,
     ReindexerSettings,
@@ -56,6 +57,7 @@ class SqlaOban:
         shutdown_grace_period: seconds that running jobs have to end when the runner stops.
         notifier, heartbeat, leader, stager, acker, lifeline, pruner, scheduler: settings of the services.
         reindexer: settings of a service that is off without them.
+        process: settings of the processes that run the jobs of workers and queues with `executor="process"`.
         cron: entries of the crontab, beside those that workers declare with `cron=`. The node that leads makes their
             jobs, so all nodes of a `name` that may lead should have the same.
         dependencies: what workers may ask for besides their arguments: functions without arguments, async or sync, by
@@ -89,6 +91,7 @@ class SqlaOban:
         pruner: PrunerSettings | None = None,
         scheduler: SchedulerSettings | None = None,
         reindexer: ReindexerSettings | None = None,
+        process: ProcessSettings | None = None,
         cron: Sequence[CronJob] = (),
         dependencies: Mapping[Any, Callable[[], Any]] | None = None,
     ) -> None:
@@ -114,6 +117,7 @@ class SqlaOban:
             pruner=pruner or PrunerSettings(),
             scheduler=scheduler or SchedulerSettings(),
             reindexer=reindexer,
+            process=process or ProcessSettings(),
             cron=tuple(declared(cron, ()).values()),
             provider=Provider(factory, _checked_dependencies(dependencies), schema=schema),
         )
@@ -205,6 +209,7 @@ class SqlaOban:
         Raises:
             SchemaMismatch: the database's tables are of another version than this library needs.
         """
+        refuse_while_declaring()
         async with self._changing:
             if self._node is not None:
                 return

@@ -11,8 +11,9 @@ from sqla_oban.backoff import exponential
 from sqla_oban.errors import DeclarationError, InvalidJob, UnknownOption, shown
 from sqla_oban.models import Job
 from sqla_oban.outcomes import MAX_DELAY
+from sqla_oban.settings import ExecutorKind
 from sqla_oban.workers.calls import MakeJob, Surroundings
-from sqla_oban.workers.options import CHECKS, DECLARABLE, ExecutorKind, JobDefaults
+from sqla_oban.workers.options import CHECKS, DECLARABLE, JobDefaults
 from sqla_oban.workers.schedule import Schedule
 
 
@@ -64,6 +65,9 @@ class Definition:
         rules: how its executions are bounded.
         origin: file and name of the declaration, to tell a reload from a clash of names.
         cron: when to make a job without arguments of it, again and again.
+        module: what to import for it to be declared.
+        asynchronous: whether its code is awaited.
+        pinned: whether `executor` was asked for in the declaration.
     """
 
     name: str
@@ -73,6 +77,18 @@ class Definition:
     rules: Rules
     origin: tuple[str, str]
     cron: Schedule | None = None
+    module: str = ""
+    asynchronous: bool = False
+    pinned: bool = False
+
+    @property
+    def natural(self) -> ExecutorKind:
+        """Where it runs by its kind."""
+        return ExecutorKind.ASYNC if self.asynchronous else ExecutorKind.THREAD
+
+    def place(self, otherwise: ExecutorKind | None) -> ExecutorKind:
+        """Where it runs in a queue whose jobs run `otherwise` unless their workers say where."""
+        return self.executor if self.pinned or otherwise is None else otherwise
 
 
 def checked_options(options: Mapping[str, Any], where: str) -> JobDefaults:

@@ -3,21 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any, Self, TypedDict
 
 from sqla_oban.errors import DeclarationError, InvalidJob, UnknownOption, shown
 from sqla_oban.models import Job
 from sqla_oban.models.checks import aware, checked_delay, checked_name, checked_number, normal_tags
 from sqla_oban.payload import snapshot
+from sqla_oban.settings import ExecutorKind
 from sqla_oban.workers.schedule import Schedule
-
-
-class ExecutorKind(StrEnum):
-    """Where a worker's code runs."""
-
-    ASYNC = "async"
-    THREAD = "thread"
 
 
 class JobOptions(TypedDict, total=False):
@@ -122,7 +115,7 @@ def executor_kind(value: str | None, *, asynchronous: bool, where: str) -> Execu
         return natural
     if value not in set(ExecutorKind):
         raise DeclarationError(f"{where}: executor must be one of {', '.join(ExecutorKind)}, got {shown(value)}")
-    if value != natural:
+    if value not in (natural, ExecutorKind.PROCESS):
         kind = "an async" if asynchronous else "a sync"
         raise DeclarationError(f"{where} is {kind} worker, which runs with executor={natural.value!r}")
-    return natural
+    return ExecutorKind(value)
