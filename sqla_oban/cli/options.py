@@ -52,6 +52,12 @@ queues_option = click.option(
     "a name without a number keeps the application's.",
 )
 node_option = click.option("--node", help="The name of this node; default: host name and process id.")
+processes_option = click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    metavar="NUMBER",
+    help="How many runners to run, each in a process of its own, that is started again when it dies; default: 1.",
+)
 log_level_option = click.option(
     "--log-level",
     type=click.Choice([level.value for level in LogLevel], case_sensitive=False),
