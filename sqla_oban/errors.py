@@ -20,6 +20,8 @@
     ├── UniqueTimeout (TimeoutError)      another transaction is enqueueing the same unique job, and does not end
     ├── UnknownWorker (LookupError)       a job names a worker that this process does not know
     ├── JobTimeout (TimeoutError)         a job ran for longer than its worker allows
+    ├── WorkerDied (RuntimeError)         the process that ran a job ended before the job did
+    ├── ProcessNotStarted (RuntimeError)  a process that is to run jobs cannot be started
     ├── NoCurrentJob (LookupError)        `current_job()` outside of a running job
     ├── EndlessJobs (RuntimeError)        in a test, jobs that enqueue jobs that enqueue jobs
     └── TemporaryPostgresError (RuntimeError)  no PostgreSQL to be found or started
@@ -150,6 +152,14 @@ class UniqueTimeout(ObanError, TimeoutError):
 
 class JobTimeout(ObanError, TimeoutError):
     """A job ran for longer than its worker's `timeout`."""
+
+
+class WorkerDied(ObanError, RuntimeError):
+    """The process that ran a job crashed, exited or was killed."""
+
+
+class ProcessNotStarted(ObanError, RuntimeError):
+    """A process that is to run jobs cannot be started."""
 
 
 class NoCurrentJob(ObanError, LookupError):

@@ -19,6 +19,7 @@ from sqla_oban.settings import (
     LeaderSettings,
     LifelineSettings,
     NotifierSettings,
+    ProcessSettings,
     PrunerSettings,
     QueueConfig,
     ReindexerSettings,
@@ -51,6 +52,7 @@ class Settings:
     pruner: PrunerSettings
     scheduler: SchedulerSettings
     reindexer: ReindexerSettings | None
+    process: ProcessSettings
     cron: Sequence[CronJob]
     provider: Provider
 

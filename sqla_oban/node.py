@@ -9,8 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqla_oban import telemetry
 from sqla_oban.engine.acker import Acker
 from sqla_oban.engine.database import Link
-from sqla_oban.engine.dispatcher import AsyncDispatcher, Dispatcher, ThreadDispatcher
-from sqla_oban.engine.executor import Executor
+from sqla_oban.engine.executors import Executors
 from sqla_oban.engine.heartbeat import Heartbeat
 from sqla_oban.engine.leader import Leader
 from sqla_oban.engine.notifier import Notifier
@@ -30,7 +29,6 @@ from sqla_oban.maintenance.scheduler import Scheduler
 from sqla_oban.queries.producers import DEREGISTER, producer_id
 from sqla_oban.telemetry.events import RunnerStarted, RunnerStopped
 from sqla_oban.workers.crontab import declared
-from sqla_oban.workers.options import ExecutorKind
 from sqla_oban.workers.registry import REGISTRY
 
 log = logging.getLogger(__name__)
@@ -62,7 +60,6 @@ class Node:
             "claim": Link(engine, purpose="claim", schema=settings.schema, timeout=STATEMENT_TIMEOUT),
             "ack": Link(engine, purpose="ack", schema=settings.schema, timeout=STATEMENT_TIMEOUT),
         }
-        self._threads = ThreadDispatcher()
         self._notifier = self._make_notifier()
         self._acker = Acker(
             self._links["ack"],
@@ -72,6 +69,9 @@ class Node:
         )
         self._producers = self._make_producers()
         self._stager = self._make_stager()
+        self._executors = Executors(
+            settings.process, settings.queues, self._producers.limits, node=settings.node, provider=settings.provider
+        )
         self._heartbeat = self._make_heartbeat()
         self.queues = self._make_queues()
         self._leader = self._make_leader() if settings.leadership else None
@@ -95,6 +95,7 @@ class Node:
         self._switchboard.connect()
         self._pulse.start()
         try:
+            await self._executors.start()
             await self._pulse.run(self._heartbeat.start())
             await self._pulse.run(self._notifier.start())
             if self._leader is not None:
@@ -103,6 +104,7 @@ class Node:
                 await self._pulse.run(guard.start())
             for service in (self._acker, self.queues, *self._upkeep):
                 await service.start()
+            self._executors.warm_up()
         except BaseException:
             await self.stop(grace=0)
             raise
@@ -153,7 +155,7 @@ class Node:
         await self._links["claim"].execute(DEREGISTER, {"uuids": [producer.uuid for producer in self._producers]})
 
     async def _close(self) -> None:
-        self._threads.close()
+        await _quietly(self._executors.close())
         await _quietly(self._links["claim"].close())
         await _quietly(self._links["ack"].close())
         await _quietly(self._pulse.run(self._links["pulse"].close()))
@@ -184,13 +186,7 @@ class Node:
 
     def _make_producer(self, queue: str, limit: int) -> Producer:
         uuid, node = producer_id(), self._settings.node
-        dispatchers: dict[ExecutorKind, Dispatcher] = {
-            ExecutorKind.ASYNC: AsyncDispatcher(),
-            ExecutorKind.THREAD: self._threads,
-        }
-        executor = Executor(
-            REGISTRY, dispatchers, node=node, queue=queue, holder=[node, str(uuid)], provider=self._settings.provider
-        )
+        executor = self._executors.make(queue, holder=[node, str(uuid)])
         return Producer(
             self._links["claim"],
             executor,

@@ -26,12 +26,14 @@ from sqla_oban.lifespan import Lifespan
 from sqla_oban.migrations import check_version, home_of
 from sqla_oban.models import Models, Scope
 from sqla_oban.node import Node
+from sqla_oban.process import refuse_while_declaring
 from sqla_oban.settings import (
     AckerSettings,
     HeartbeatSettings,
     LeaderSettings,
     LifelineSettings,
     NotifierSettings,
+    ProcessSettings,
     PrunerSettings,
     QueueConfig,
     ReindexerSettings,
@@ -65,6 +67,7 @@ class SqlaOban(Lifespan):
         shutdown_grace_period: seconds that running jobs have to end when the runner stops.
         notifier, heartbeat, leader, stager, acker, lifeline, pruner, scheduler: settings of the services.
         reindexer: settings of a service that is off without them.
+        process: settings of the processes that run the jobs of workers and queues with `executor="process"`.
         cron: entries of the crontab, beside those that workers declare with `cron=`. The node that leads makes their
             jobs, so all nodes of a `name` that may lead should have the same.
         dependencies: what workers may ask for besides their arguments: functions without arguments, async or sync, by
@@ -100,6 +103,7 @@ class SqlaOban(Lifespan):
         pruner: PrunerSettings | None = None,
         scheduler: SchedulerSettings | None = None,
         reindexer: ReindexerSettings | None = None,
+        process: ProcessSettings | None = None,
         cron: Sequence[CronJob] = (),
         dependencies: Mapping[Any, Callable[[], Any]] | None = None,
     ) -> None:
@@ -127,6 +131,7 @@ class SqlaOban(Lifespan):
             pruner=pruner or PrunerSettings(),
             scheduler=scheduler or SchedulerSettings(),
             reindexer=reindexer,
+            process=process or ProcessSettings(),
             cron=tuple(declared(cron, ()).values()),
             provider=Provider(factory, checked_dependencies(dependencies), schema=scope.schema, model=scope.model),
         )
@@ -219,6 +224,7 @@ class SqlaOban(Lifespan):
             SchemaMismatch: the database's tables are of another version than this library needs.
             ConfigurationError: `listen_url` leads elsewhere, or the engine does not suit its pooler.
         """
+        refuse_while_declaring()
         async with self._changing:
             if self._node is not None:
                 return

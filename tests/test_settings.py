@@ -13,6 +13,7 @@ from sqla_oban.settings import (
     LeaderSettings,
     LifelineSettings,
     NotifierSettings,
+    ProcessSettings,
     PrunerSettings,
     PruneRule,
     StagerSettings,
@@ -26,6 +27,7 @@ CLASSES: list[type[Any]] = [
     LeaderSettings,
     LifelineSettings,
     NotifierSettings,
+    ProcessSettings,
     PrunerSettings,
     QueueConfig,
     StagerSettings,
@@ -48,7 +50,8 @@ NUMBERS = fields_of(int)
 
 def test_every_field_is_covered_here() -> None:
     everything = sum(len(dataclasses.fields(kind)) for kind in CLASSES)
-    others = 4  # PrunerSettings.max_age, .max_kept and .rules, and QueueConfig.paused, see below
+    others = 8  # PrunerSettings' max_age, max_kept and rules, QueueConfig's paused and executor, and
+    # ProcessSettings' setup, max_jobs and max_memory, see below
     assert len(DURATIONS) + len(NUMBERS) == everything - others
 
 
@@ -209,3 +212,33 @@ def test_a_wrong_rule_of_the_pruner_is_refused(wrong: Any, message: str) -> None
 def test_a_queue_may_have_a_rule_for_each_state() -> None:
     rules = [PruneRule(queue="a", states=[state], max_age=60) for state in (JobState.COMPLETED, JobState.DISCARDED)]
     assert PrunerSettings(rules=rules).rules == tuple(rules)
+
+
+@pytest.mark.parametrize("executor", ["async", "thread", "fiber", 5])
+def test_a_queue_is_for_processes_or_leaves_it_to_its_workers(executor: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r'^QueueConfig\.executor must be "process" or None, got '):
+        QueueConfig(executor=executor)
+    assert QueueConfig(executor="process").executor == "process"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"setup": "shop.app"}, "setup is written as module:name, as in shop.app:oban, got 'shop.app'"),
+        ({"setup": "shop/app.py:oban"}, "setup is written as module:name"),
+        ({"setup": "shop.app:"}, "setup is written as module:name"),
+        ({"setup": print}, "setup is written as module:name"),
+        ({"max_jobs": 0}, "max_jobs must be at least 1"),
+        ({"max_jobs": "5"}, "max_jobs must be an integer"),
+        ({"max_memory": 0}, "max_memory must be a number of bytes, got 0"),
+        ({"max_memory": 1.5}, "max_memory must be a number of bytes, got 1.5"),
+        ({"max_memory": True}, "max_memory must be a number of bytes, got True"),
+    ],
+)
+def test_wrong_settings_of_processes_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"ProcessSettings.{message}"):
+        ProcessSettings(**options)
+
+
+def test_a_bound_of_memory_may_be_more_than_two_gigabytes() -> None:
+    assert ProcessSettings(setup="shop.app:state.oban", max_jobs=1, max_memory=2**40).max_memory == 2**40

@@ -65,6 +65,12 @@ def runner_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 node_option = click.option("--node", help="The name of this node; default: host name and process id.")
+processes_option = click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    metavar="NUMBER",
+    help="How many runners to run, each in a process of its own, that is started again when it dies; default: 1.",
+)
 log_level_option = click.option(
     "--log-level",
     type=click.Choice([level.value for level in LogLevel], case_sensitive=False),

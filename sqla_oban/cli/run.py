@@ -1,6 +1,7 @@
 """`sqla-oban run`."""
 
 import asyncio
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,22 +19,29 @@ from sqla_oban.cli.options import (
     log_format_option,
     log_level_option,
     node_option,
+    processes_option,
+    read_by,
     refuse_url_beside_app,
     runner_options,
 )
 from sqla_oban.cli.runner import configured_runner
+from sqla_oban.cli.supervised import Line, run_supervised
+from sqla_oban.cli.supervisor import Supervisor
 from sqla_oban.errors import reason
 from sqla_oban.runner import SqlaOban
+from sqla_oban.settings.checks import whole
 from sqla_oban.telemetry.events import RunnerStarted
 
 
 @click.command()
 @runner_options
 @node_option
+@processes_option
+@click.option("--line", callback=read_by(Line.parsed), hidden=True)
 @log_level_option
 @log_format_option
 @config_option
-def run(file: Path | None, **options: Any) -> None:
+def run(file: Path | None, line: Line | None, **options: Any) -> None:
     """Run jobs until SIGTERM or Ctrl-C, and let those that run end; a second one ends them.
 
     Either --app names the application, which has its engine and its queues; or --url and --queues say what to run, and
@@ -42,27 +50,38 @@ def run(file: Path | None, **options: Any) -> None:
     with explained():
         configuration = configured(file, **options)
         _check_usage(configuration, url=options["url"])
+        if line is None and (number := configuration.processes or 1) > 1:
+            write_log(configuration.log_level, configuration.log_format)
+            sys.exit(asyncio.run(_supervise(number)))
         for module in configuration.imports:
             imported(module)
         target = None if configuration.app is None else found(configuration.app)
         write_log(configuration.log_level, configuration.log_format)
-        asyncio.run(_run(configuration, target))
+        asyncio.run(_run(configuration, target, line))
 
 
 def _check_usage(configuration: Configuration, *, url: str | None) -> None:
     refuse_url_beside_app(configuration, url)
+    if configuration.processes is not None:
+        whole("processes", configuration.processes)
     if configuration.app is None and (configuration.url is None or not configuration.queues):
         raise click.UsageError("Missing option '--app', or '--url' and '--queues' in its place.")
 
 
-async def _run(configuration: Configuration, target: Any) -> None:
+async def _supervise(number: int) -> int:
+    return await Supervisor(sys.argv[1:], number).run()
+
+
+async def _run(configuration: Configuration, target: Any, line: Line | None) -> None:
     async with configured_runner(configuration, target) as oban:
+        if line is not None:
+            oban = oban.with_options(node=f"{oban.node}.{line.number}")  # noqa: PLW2901
         if not oban.settings.queues and not oban.settings.leadership:
             raise click.ClickException("the application runs no queues; say which with --queues, as in default:10")
         await knock(oban.engine)
         telemetry.attach(lambda _: click.echo(_introduction(oban)), RunnerStarted)
         try:
-            await oban.run()
+            await (oban.run() if line is None else run_supervised(oban, line))
         except OSError as error:  # a server that went away between the knock and the start
             raise click.ClickException(f"the runner could not start: {reason(error)}") from None
 

@@ -11,7 +11,8 @@ from sqla_oban.cli.app import made
 from sqla_oban.cli.configuration import Configuration, QueueSpec
 from sqla_oban.errors import ConfigurationError
 from sqla_oban.runner import SqlaOban
-from sqla_oban.settings import QueueConfig
+from sqla_oban.settings import ExecutorKind, ProcessSettings, QueueConfig
+from sqla_oban.workers.registry import REGISTRY
 
 PLAIN = ("schema", "listen_url", "node", "name", "leadership", "shutdown_grace_period")
 """Options of the runner that the configuration has under the same name."""
@@ -56,7 +57,18 @@ def adjusted(oban: SqlaOban, configuration: Configuration) -> SqlaOban:
             raise ConfigurationError(f"the settings of {service} do not fit: {error}") from None
     if configuration.queues is not None:
         options["queues"] = _chosen(configuration.queues, oban.settings.queues)
+    process: ProcessSettings = options.get("process", oban.settings.process)
+    if configuration.app is not None and process.setup is None and _needs_processes(oban, options):
+        options["process"] = replace(process, setup=configuration.app)
     return oban.with_options(**{"node": oban.node, **options}) if options else oban
+
+
+def _needs_processes(oban: SqlaOban, options: Mapping[str, Any]) -> bool:
+    queues: Mapping[str, QueueConfig] = options.get("queues", oban.settings.queues)
+    workers = REGISTRY.definitions()
+    return any(queue.executor for queue in queues.values()) or any(
+        worker.executor is ExecutorKind.PROCESS for worker in workers
+    )
 
 
 def _chosen(spec: QueueSpec, known: Mapping[str, QueueConfig]) -> dict[str, QueueConfig]:

@@ -19,10 +19,23 @@ class Execution:
         running: what its code sees of it; None until the worker was found.
         abandoned: whether the node has given it up, so that it has no outcome.
         cancelled: whether somebody wants it cancelled, which is what it ends as.
-        timed_out: whether it took longer than its worker allows.
+        limit: seconds that its work may take; None for no limit.
+        timed_out: whether it took longer than that.
+        leftover: code of the job that goes on after `task` has ended, because it could not be stopped.
     """
 
-    __slots__ = ("abandoned", "cancelled", "claimed", "own", "running", "task", "timed_out")
+    __slots__ = (
+        "_alarm",
+        "abandoned",
+        "cancelled",
+        "claimed",
+        "leftover",
+        "limit",
+        "own",
+        "running",
+        "task",
+        "timed_out",
+    )
 
     def __init__(self, claimed: Claimed) -> None:
         self.claimed = claimed
@@ -32,6 +45,19 @@ class Execution:
         self.abandoned = False
         self.cancelled = False
         self.timed_out = False
+        self.leftover: asyncio.Future[Any] | None = None
+        self.limit: float | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Its work begins: from now on its limit counts, and not while a process is started for it."""
+        if self.limit is not None:
+            self._alarm = asyncio.get_running_loop().call_later(self.limit, self.time_out)
+
+    def end(self) -> None:
+        """Its work has ended: the limit does not count any more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     def abandon(self) -> None:
         """Stop the job, as far as its kind can be stopped; if it ends with a result all the same, that counts."""

@@ -12,22 +12,23 @@ from typing import Any
 
 from sqla_oban import telemetry
 from sqla_oban.backoff import exponential
-from sqla_oban.engine.dispatcher import Dispatcher
+from sqla_oban.engine.dispatchers.dispatcher import Dispatcher
+from sqla_oban.engine.dispatchers.wire import Raised
 from sqla_oban.engine.execution import Execution
-from sqla_oban.engine.loading import load, moment, own_values
+from sqla_oban.engine.loading import load, model_of, moment, own_values
 from sqla_oban.errors import JobTimeout, UnknownWorker
-from sqla_oban.models import JobMixin, Scope
+from sqla_oban.models import JobMixin
 from sqla_oban.outcomes import RESULT, Cancel, Record, Snooze
 from sqla_oban.payload import storable_text
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
+from sqla_oban.settings import ExecutorKind
 from sqla_oban.states import JobState
 from sqla_oban.telemetry.bus import wanted
 from sqla_oban.telemetry.events import JobAbandoned, JobFailed, JobFinished, JobStarted
 from sqla_oban.workers.calls import Settled, Surroundings
 from sqla_oban.workers.context import RUNNING, RunningJob
 from sqla_oban.workers.definition import Definition
-from sqla_oban.workers.options import ExecutorKind
 from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import Registry
 
@@ -46,6 +47,7 @@ class Executor:
     Args:
         holder: `[node, producer]`, as the jobs are claimed by.
         provider: makes what workers ask for besides their arguments.
+        otherwise: where workers run that do not say so themselves; None for by their kind.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Executor:
         queue: str,
         holder: list[str],
         provider: Provider,
+        otherwise: ExecutorKind | None = None,
     ) -> None:
         self._registry = registry
         self._dispatchers = dispatchers
@@ -64,6 +67,7 @@ class Executor:
         self._queue = queue
         self._holder = holder
         self._provider = provider
+        self._otherwise = otherwise
 
     async def execute(self, job: Execution) -> Ack | None:
         """Run the job; returns what to write, or None: it was abandoned, or its worker has written its outcome."""
@@ -83,7 +87,7 @@ class Executor:
             if job.cancelled:
                 ack = _stopped(claimed, raised)
             else:
-                reason = _summary(raised)  # not the exception: its traceback holds this frame
+                reason = summary(raised)  # not the exception: its traceback holds this frame
                 ack = self._failed(job, raised)
                 if wanted(JobFailed):
                     telemetry.emit(self._raised(claimed, ack, raised, reason, time.monotonic() - started))
@@ -114,13 +118,16 @@ class Executor:
         )
         RUNNING.set(job.running)
         if definition.takes_job and job.own is None:  # a cancellation can come here: it raises, as in the work itself
-            job.own = await own_values(self._model(definition), claimed.id, self._provider)
-        dispatcher = self._dispatchers[definition.executor]
+            job.own = await own_values(model_of(definition, self._provider), claimed.id, self._provider)
+        dispatcher = self._dispatchers[self._place(definition)]
         limit = definition.rules.time_limit(load)
-        return await (dispatcher.run(call) if limit is None else _limited(job, limit, dispatcher, call))
+        return await (dispatcher.run(call, job) if limit is None else _limited(job, limit, dispatcher, call))
+
+    def _place(self, definition: Definition) -> ExecutorKind:
+        return definition.place(self._otherwise)
 
     def _judge(self, job: Execution, result: object) -> Ack:
-        return _judged(job.claimed, result, cancelled=job.cancelled)
+        return judged(job.claimed, result, cancelled=job.cancelled)
 
     def _failed(self, job: Execution, error: BaseException) -> Ack:
         claimed, text = job.claimed, describe(error)
@@ -143,13 +150,8 @@ class Executor:
             return fallback, f"\nThe worker's backoff failed too, the default is used:\n{describe(error)}"
 
     def _load(self, job: Execution, definition: Definition) -> JobMixin:
-        model = self._model(definition)
+        model = model_of(definition, self._provider)
         return load(job.claimed, queue=self._queue, holder=self._holder, model=model, own=job.own or {})
-
-    def _model(self, definition: Definition) -> type[JobMixin]:
-        """What the worker makes its jobs of, if these are jobs of that kind; else what the runner has for all."""
-        scope, model = Scope(self._provider.model, self._provider.schema), definition.defaults.model
-        return model if model is not None and scope.holds(model) else scope.model
 
     def _begun(self, claimed: Claimed) -> JobStarted:
         return JobStarted(
@@ -166,7 +168,7 @@ class Executor:
             max_attempts=claimed.max_attempts,
             state=ack.state,
             seconds=seconds,
-            kind=type(error).__qualname__,
+            kind=error.kind if type(error) is Raised else type(error).__qualname__,
             message=reason,
             traceback=ack.error or "",
         )
@@ -187,7 +189,8 @@ def describe(error: BaseException) -> str:
     >>> describe(ValueError("no such order"))
     'ValueError: no such order\\n'
     """
-    return clipped(storable_text(_told(traceback.format_exception, error)))
+    told = error.told if type(error) is Raised else _told(traceback.format_exception, error)
+    return clipped(storable_text(told))
 
 
 def clipped(text: str) -> str:
@@ -212,15 +215,15 @@ async def _limited(job: Execution, limit: float, dispatcher: Dispatcher, call: C
     Raises:
         JobTimeout: it was stopped, because it took longer.
     """
-    alarm = asyncio.get_running_loop().call_later(limit, job.time_out)
+    job.limit = limit
     try:
-        return await dispatcher.run(call)
+        return await dispatcher.run(call, job)
     except BaseException as error:
         if job.timed_out and not job.abandoned:
             raise JobTimeout(f"{job.claimed.worker} was stopped after its timeout of {limit:g} s") from error
         raise
     finally:
-        alarm.cancel()
+        job.end()
 
 
 def is_overdue(claimed: Claimed, deadline: float | None) -> bool:
@@ -233,7 +236,7 @@ def is_overdue(claimed: Claimed, deadline: float | None) -> bool:
     return claimed.attempted_at.replace(tzinfo=UTC) - moment(claimed.scheduled_at) > timedelta(seconds=deadline)
 
 
-def _judged(claimed: Claimed, result: object, *, cancelled: bool) -> Ack:
+def judged(claimed: Claimed, result: object, *, cancelled: bool) -> Ack:
     """What a result means; of a cancelled job, whatever it is, that the job is cancelled."""
     ack = _meant(claimed, result)
     return replace(ack, state=JobState.CANCELLED, delay=None, refund=False) if cancelled else ack
@@ -261,6 +264,13 @@ def _meant(claimed: Claimed, result: object) -> Ack:
             return Ack(claimed.id, claimed.attempted_at, JobState.COMPLETED)
 
 
-def _summary(error: BaseException) -> str:
+def summary(error: BaseException) -> str:
+    """The first line of what can be said of an exception.
+
+    >>> summary(ValueError("no such order"))
+    'ValueError: no such order'
+    """
+    if type(error) is Raised:
+        return error.summary
     first_line = _told(traceback.format_exception_only, error).strip().partition("\n")[0]
     return storable_text(first_line[:MAX_SUMMARY])

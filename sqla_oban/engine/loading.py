@@ -13,10 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapper, class_mapper, make_transient_to_detached
 from sqlalchemy.orm.attributes import set_committed_value
 
-from sqla_oban.models import Job, JobMixin, table_of
+from sqla_oban.models import Job, JobMixin, Scope, table_of
 from sqla_oban.models.job import COLUMNS
 from sqla_oban.queries.claim import Claimed
 from sqla_oban.states import JobState
+from sqla_oban.workers.definition import Definition
 from sqla_oban.workers.providing import Provider
 
 LATEST = datetime.max.replace(tzinfo=UTC)
@@ -65,6 +66,12 @@ def load(
         set_committed_value(job, name, value)
     make_transient_to_detached(job)
     return job
+
+
+def model_of(definition: Definition, provider: Provider) -> type[JobMixin]:
+    """What the worker makes its jobs of, if these are jobs of that kind; else what the runner has for all."""
+    scope, model = Scope(provider.model, provider.schema), definition.defaults.model
+    return model if model is not None and scope.holds(model) else scope.model
 
 
 @cache

@@ -63,6 +63,10 @@ class Producers:
         """The producers of the queues that run here, by queue."""
         return self._open
 
+    def limits(self) -> Mapping[str, int]:
+        """How many jobs of each queue may run here now."""
+        return {queue: producer.limit for queue, producer in self._open.items()}
+
     def add(self, queue: str, limit: int, *, paused: bool) -> None:
         """Have a queue run here from the next `start_added` on."""
         producer = self._make(queue, limit)

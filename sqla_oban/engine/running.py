@@ -18,8 +18,11 @@ T = TypeVar("T")
 class Running:
     """Runs jobs as tasks, and hands over how they ended.
 
+    Its length is the number of places that are taken in the queue's limit: a job's place is free when no code of it
+    runs any more, so that a thread that could not be stopped keeps it. Otherwise jobs that hang would pile up threads.
+
     Args:
-        on_ended: called when one has ended.
+        on_ended: called when a place has become free.
     """
 
     def __init__(self, executor: Executor, acker: Acker, on_ended: Callable[[], None]) -> None:
@@ -27,9 +30,10 @@ class Running:
         self._acker = acker
         self._on_ended = on_ended
         self._executions: set[Execution] = set()
+        self._leftovers: set[asyncio.Future[Any]] = set()
 
     def __len__(self) -> int:
-        return len(self._executions)
+        return len(self._executions) + len(self._leftovers)
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -74,6 +78,13 @@ class Running:
         if not task.cancelled() and (ack := task.result()) is not None:
             self._acker.add(ack)
         self._executions.discard(execution)
+        if execution.leftover is not None:
+            self._leftovers.add(execution.leftover)
+            execution.leftover.add_done_callback(self._left)
+        self._on_ended()
+
+    def _left(self, leftover: asyncio.Future[Any]) -> None:
+        self._leftovers.discard(leftover)
         self._on_ended()
 
 

@@ -4,16 +4,19 @@ All durations are seconds. Every class raises ConfigurationError for a value out
 """
 
 from sqla_oban.settings.engine import AckerSettings, HeartbeatSettings, LeaderSettings, NotifierSettings, StagerSettings
+from sqla_oban.settings.executors import ExecutorKind, ProcessSettings
 from sqla_oban.settings.maintenance import LifelineSettings, PrunerSettings, PruneRule, ReindexerSettings
 from sqla_oban.settings.queue import QueueConfig
 from sqla_oban.settings.scheduler import SchedulerSettings
 
 __all__ = [
     "AckerSettings",
+    "ExecutorKind",
     "HeartbeatSettings",
     "LeaderSettings",
     "LifelineSettings",
     "NotifierSettings",
+    "ProcessSettings",
     "PruneRule",
     "PrunerSettings",
     "QueueConfig",

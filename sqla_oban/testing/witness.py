@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from sqla_oban.engine.dispatcher import AsyncDispatcher, Dispatcher, ThreadDispatcher
+from sqla_oban.engine.dispatchers import AsyncDispatcher, Dispatcher, ThreadDispatcher
 from sqla_oban.engine.execution import Execution
 from sqla_oban.engine.executor import Executor
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
+from sqla_oban.settings import ExecutorKind
 from sqla_oban.workers.calls import Settled
-from sqla_oban.workers.options import ExecutorKind
+from sqla_oban.workers.definition import Definition
 from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import REGISTRY
 
@@ -50,6 +51,10 @@ class Witness(Executor):
         execution.own = own
         execution.task = asyncio.create_task(self.execute(execution))
         return Seen(await execution.task, self._value, self._error)
+
+    def _place(self, definition: Definition) -> ExecutorKind:
+        """Here in any case: nothing of a test's transaction is to be seen from another process."""
+        return definition.natural
 
     async def _call(self, job: Execution) -> object:
         result = await super()._call(job)

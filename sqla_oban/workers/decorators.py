@@ -9,13 +9,14 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, ove
 from sqla_oban.errors import DeclarationError, InvalidJob, shown
 from sqla_oban.models import Job, JobMixin
 from sqla_oban.models.checks import checked_name
+from sqla_oban.settings import ExecutorKind
 from sqla_oban.unique import Unique
 from sqla_oban.workers.arguments import Arguments
 from sqla_oban.workers.bodies import Body, ClassBody, FunctionBody
 from sqla_oban.workers.calls import Call
 from sqla_oban.workers.definition import Definition, checked_options, checked_rules
 from sqla_oban.workers.options import JobDefaults, JobOptions, PlainOptions, WorkerOptions, executor_kind
-from sqla_oban.workers.registry import REGISTRY, default_name, origin
+from sqla_oban.workers.registry import REGISTRY, default_name, module_of, origin, refuse_unreachable
 from sqla_oban.workers.schedule import Schedule
 
 P = ParamSpec("P")
@@ -134,11 +135,14 @@ def job(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
             `sqla_oban.backoff.exponential`.
         timeout: seconds or a timedelta that an execution may take, or a function of the job that returns seconds or
             None; after it an async job is cancelled and fails. A thread cannot be stopped: it is told through
-            `current_job().cancelled`, and left behind with a warning. Default: no limit.
+            `current_job().cancelled`, and left behind with a warning; it keeps its place in the queue's limit until
+            it ends. A process is told likewise, and killed a second later. Default: no limit.
         deadline: seconds or a timedelta after it is due within which a job must begin; later it is cancelled
             instead. Default: no limit.
         cron: a cron expression or a Schedule, by which the leader makes a job of it, without arguments.
-        executor: "async" or "thread"; default by the function's kind: a sync one runs in a thread.
+        executor: "async", "thread" or "process"; default by the function's kind: a sync one runs in a thread. In a
+            process runs what needs a core for itself, or may crash, or must be stopped whatever it does; what such a
+            one is given besides its arguments is made by `ProcessSettings.setup`.
         transactional: whether the session that the function is given and the job's outcome commit in one transaction:
             what the function does in it then happens once, however often the job runs. The function must not commit.
         unique: keeps a job from being enqueued while the same one is there: a Unique, or True for its defaults.
@@ -261,6 +265,9 @@ def _new(name: str, defaults: JobDefaults, args: Mapping[str, Any] | None = None
 def _register(
     target: Callable[..., Any], name: str, defaults: JobDefaults, options: Mapping[str, Any], call: Call
 ) -> None:
+    kind = executor_kind(options.get("executor"), asynchronous=call.asynchronous, where=name)
+    if kind is ExecutorKind.PROCESS:
+        refuse_unreachable(target, name)
     REGISTRY.add(
         Definition(
             name=name,
@@ -271,6 +278,9 @@ def _register(
             origin=origin(target),
             cron=_schedule(options.get("cron")),
             is_class=isinstance(target, type),
+            module=module_of(target),
+            asynchronous=call.asynchronous,
+            pinned=options.get("executor") is not None,
         )
     )
 

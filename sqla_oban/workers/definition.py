@@ -10,9 +10,10 @@ from typing import Any
 from sqla_oban.backoff import exponential
 from sqla_oban.errors import DeclarationError, InvalidJob, UnknownOption, shown
 from sqla_oban.outcomes import MAX_DELAY
+from sqla_oban.settings import ExecutorKind
 from sqla_oban.workers.bodies import MakeJob
 from sqla_oban.workers.calls import Surroundings
-from sqla_oban.workers.options import DECLARABLE, OPTIONS, ExecutorKind, JobDefaults
+from sqla_oban.workers.options import DECLARABLE, OPTIONS, JobDefaults
 from sqla_oban.workers.schedule import Schedule
 
 
@@ -65,6 +66,9 @@ class Definition:
         origin: file and name of the declaration, to tell a reload from a clash of names.
         cron: when to make a job without arguments of it, again and again.
         is_class: whether it is a class, whose `process` is given the job.
+        module: what to import for it to be declared.
+        asynchronous: whether its code is awaited.
+        pinned: whether `executor` was asked for in the declaration.
     """
 
     name: str
@@ -75,11 +79,23 @@ class Definition:
     origin: tuple[str, str]
     cron: Schedule | None = None
     is_class: bool = False
+    module: str = ""
+    asynchronous: bool = False
+    pinned: bool = False
 
     @property
     def takes_job(self) -> bool:
         """Whether code of the worker's is given the job as a mapped object."""
         return self.is_class or self.rules.backoff is not None or callable(self.rules.timeout)
+
+    @property
+    def natural(self) -> ExecutorKind:
+        """Where it runs by its kind."""
+        return ExecutorKind.ASYNC if self.asynchronous else ExecutorKind.THREAD
+
+    def place(self, otherwise: ExecutorKind | None) -> ExecutorKind:
+        """Where it runs in a queue whose jobs run `otherwise` unless their workers say where."""
+        return self.executor if self.pinned or otherwise is None else otherwise
 
 
 def checked_options(options: Mapping[str, Any], where: str) -> JobDefaults:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any, Self, TypedDict
 
 from sqlalchemy import inspect
@@ -20,15 +19,9 @@ from sqla_oban.models.checks import (
 )
 from sqla_oban.models.fresh import fresh
 from sqla_oban.payload import snapshot
+from sqla_oban.settings import ExecutorKind
 from sqla_oban.unique import Unique, checked_unique
 from sqla_oban.workers.schedule import Schedule
-
-
-class ExecutorKind(StrEnum):
-    """Where a worker's code runs."""
-
-    ASYNC = "async"
-    THREAD = "thread"
 
 
 class JobOptions(TypedDict, total=False):
@@ -174,7 +167,7 @@ def executor_kind(value: str | None, *, asynchronous: bool, where: str) -> Execu
         return natural
     if value not in set(ExecutorKind):
         raise DeclarationError(f"{where}: executor must be one of {', '.join(ExecutorKind)}, got {shown(value)}")
-    if value != natural:
+    if value not in (natural, ExecutorKind.PROCESS):
         kind = "an async" if asynchronous else "a sync"
         raise DeclarationError(f"{where} is {kind} worker, which runs with executor={natural.value!r}")
-    return natural
+    return ExecutorKind(value)

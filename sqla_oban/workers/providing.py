@@ -60,6 +60,7 @@ class Provider:
         dependencies: functions without arguments by the type that they make.
         schema: of the job's table; None for the search path's.
         model: the class of the jobs that workers are given.
+        in_process: whether the workers run in a process that the runner has started for them.
     """
 
     def __init__(
@@ -69,12 +70,14 @@ class Provider:
         *,
         schema: str | None = None,
         model: type[JobMixin] = Job,
+        in_process: bool = False,
     ) -> None:
         self._factories = {kind: _managed(factory) for kind, factory in (dependencies or {}).items()}
         if session_factory is not None:
             self._factories.setdefault(AsyncSession, session_factory)
         self.schema = schema
         self.model = model
+        self._in_process = in_process
 
     async def enter(self, kind: Any, stack: AsyncExitStack) -> Any:
         """For an async worker: something of type `kind`, which `stack` closes.
@@ -115,10 +118,12 @@ class Provider:
         try:
             return self._factories[kind]
         except KeyError:
-            raise NotProvided(
-                f"the worker asks for {_name(kind)}, which this runner cannot make; give it "
-                f"SqlaOban(dependencies={{{_name(kind)}: ...}})"
-            ) from None
+            raise NotProvided(f"the worker asks for {_name(kind)}, which {self._remedy(_name(kind))}") from None
+
+    def _remedy(self, name: str) -> str:
+        if self._in_process:
+            return f"its process cannot make; name what returns {{{name}: ...}} by ProcessSettings(setup=...)"
+        return f"this runner cannot make; give it SqlaOban(dependencies={{{name}: ...}})"
 
 
 def _entered(made: Any, stack: ExitStack | AsyncExitStack) -> Any:

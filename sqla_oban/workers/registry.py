@@ -58,21 +58,49 @@ REGISTRY = Registry()
 """The workers of this process, filled by the decorators."""
 
 
+MAIN = "__main__"
+AS_MAIN = "__mp_main__"
+"""What Python calls the main script where a process runs it only to find what it declares."""
+
+
+def module_of(target: Callable[..., Any]) -> str:
+    """The module that declares `target`, by its real name if it was run by `python -m`."""
+    module = target.__module__
+    if module not in (MAIN, AS_MAIN):
+        return module
+    spec = getattr(sys.modules.get(module), "__spec__", None)
+    return MAIN if spec is None else str(spec.name)
+
+
 def default_name(target: Callable[..., Any]) -> str:
     """`module.qualname`, with the real name of a module that was run by `python -m`.
 
     Raises:
         DeclarationError: it is longer than the column allows.
     """
-    module = target.__module__
-    if module == "__main__" and (spec := getattr(sys.modules["__main__"], "__spec__", None)) is not None:
-        module = spec.name
-    name = f"{module}.{target.__qualname__}"
+    name = f"{module_of(target)}.{target.__qualname__}"
     if len(name) > MAX_NAME:
         raise DeclarationError(
             f"the worker name {name!r} has more than {MAX_NAME} characters; give it another with name="
         )
     return name
+
+
+def refuse_unreachable(target: Callable[..., Any], where: str) -> None:
+    """Make sure that another process finds `target` by importing its module.
+
+    Raises:
+        DeclarationError: it does not.
+    """
+    if "<locals>" in target.__qualname__:
+        raise DeclarationError(
+            f"{where} runs with executor='process' and is declared inside a function, where another process does not "
+            "find it; declare it at the top of a module"
+        )
+    if module_of(target) == MAIN and not hasattr(sys.modules[target.__module__], "__file__"):
+        raise DeclarationError(
+            f"{where} runs with executor='process' and is declared in no file; another process could not import it"
+        )
 
 
 def origin(target: Callable[..., Any]) -> tuple[str, str]:

@@ -13,17 +13,18 @@ import pytest
 
 from sqla_oban import Cancel, Job, JobState, Snooze, current_job
 from sqla_oban.backoff import exponential
-from sqla_oban.engine.dispatcher import AsyncDispatcher, Dispatcher, ThreadDispatcher
+from sqla_oban.engine.dispatchers import AsyncDispatcher, Dispatcher, ThreadDispatcher
 from sqla_oban.engine.execution import Execution
 from sqla_oban.engine.executor import MAX_ERROR, MAX_SUMMARY, Executor, clipped, describe
 from sqla_oban.outcomes import MAX_DELAY
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
+from sqla_oban.settings import ExecutorKind
 from sqla_oban.telemetry.events import JobAbandoned, JobFailed, JobFinished, JobStarted
 from sqla_oban.workers.arguments import Arguments
 from sqla_oban.workers.context import RunningJob
 from sqla_oban.workers.definition import Definition, Rules
-from sqla_oban.workers.options import ExecutorKind, JobDefaults
+from sqla_oban.workers.options import JobDefaults
 from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import Registry
 from tests.support import Recorder, eventually

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import Cancel, Job, JobState, Record, Snooze, current_job, job, worker
+from sqla_oban.engine.dispatchers import thread_dispatcher
 from sqla_oban.errors import DeclarationError
 from sqla_oban.telemetry.events import JobFinished
 from tests.support import Recorder, both_drivers, enqueue, eventually, jobs
@@ -180,3 +181,20 @@ def test_limits_that_are_no_spans_are_refused_at_the_declaration(name: str, valu
     declare: Any = job
     with pytest.raises(DeclarationError, match=f"{name} must be seconds"):
         declare(name="outcomes.refused", **{name: value})(lambda: None)
+
+
+async def test_a_thread_that_could_not_be_stopped_keeps_its_place_until_it_ends(
+    engine: AsyncEngine, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thread_dispatcher, "LAST_WORDS", 0.01)
+    stop.clear()
+    oban = await start(queues={"default": 1})
+    [late] = await enqueue(engine, deaf_thread.new())
+    await events.wait_for(JobFinished, id=late)
+    [producer] = oban._node._producers
+    await eventually(lambda: producer.running.ids == (), "the job to have ended")
+    assert (len(producer.running), producer.asleep) == (1, False)
+    [timely_job] = await enqueue(engine, timely.new())
+    stop.set()
+    await events.wait_for(JobFinished, id=timely_job, state=JobState.COMPLETED)
+    await eventually(lambda: len(producer.running) == 0, "no place to be taken")

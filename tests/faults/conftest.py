@@ -16,6 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.shop import make_runs
 from tests.support import PATIENCE
 
+STARTING = 240.0
+"""Seconds after which a process that says nothing has not started: on a busy machine they take their time."""
+
 
 @dataclass
 class NodeProcess:
@@ -30,7 +33,7 @@ class NodeProcess:
     async def said(self) -> str:
         """The next line it prints; empty when it has ended."""
         assert self.process.stdout is not None
-        return (await asyncio.wait_for(self.process.stdout.readline(), PATIENCE)).decode().strip()
+        return (await asyncio.wait_for(self.process.stdout.readline(), STARTING)).decode().strip()
 
     async def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

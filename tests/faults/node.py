@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import tests.faults.payments
 import tests.shop  # noqa: F401 (declares the workers)
-from sqla_oban import SqlaOban, telemetry
+from sqla_oban import QueueConfig, SqlaOban, telemetry
 from sqla_oban.telemetry.events import RunnerStarted, RunnerStopped
 from tests.support import fast_settings
 
@@ -25,6 +25,8 @@ async def main(url: str, options: dict[str, Any]) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     telemetry.attach(lambda _: say("ready"), RunnerStarted)
     telemetry.attach(lambda event: say(f"stopped {event.unfinished}"), RunnerStopped)
+    queues = options.pop("queues", {})
+    options["queues"] = {name: QueueConfig(**one) if isinstance(one, dict) else one for name, one in queues.items()}
     settings = fast_settings() if options.pop("fast") else {}
     engine = create_async_engine(url)
     await SqlaOban(engine, **{**settings, **options}).run()

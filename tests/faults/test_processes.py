@@ -1,6 +1,9 @@
 """What happens when nodes die, end, and compete; with real processes."""
 
+import os
+import signal
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select, text
@@ -185,3 +188,38 @@ async def test_a_job_that_blocks_the_event_loop_does_not_make_its_node_look_dead
     (job,) = await jobs(engine)
     assert job.attempt == 1
     assert "rescued" not in job.meta
+
+
+async def test_a_process_for_jobs_does_not_outlive_its_killed_runner(engine: AsyncEngine, spawn: Any) -> None:
+    queues = {"default": {"limit": 1, "executor": "process"}}
+    victim = await spawn(fast=False, queues=queues)
+    await enqueue(engine, record_and_stay.new())
+
+    async def begun() -> bool:
+        return len(await runs(engine)) == 1
+
+    await eventually(begun, "the job to begin", patience=240)
+    [run] = await runs(engine)
+    assert run.pid != victim.pid
+    await victim.kill()
+    await eventually(lambda: not Path(f"/proc/{run.pid}").exists(), "the process to end", patience=60)
+    await spawn(fast=False, queues=queues)
+    await eventually(lambda: all_ended(engine), "the job to be rescued", patience=240)
+    [job] = await jobs(engine)
+    assert (job.state, job.attempt) == (JobState.COMPLETED, 2)
+
+
+async def test_a_killed_process_fails_its_job_and_not_its_runner(engine: AsyncEngine, spawn: Any) -> None:
+    await spawn(fast=False, queues={"default": {"limit": 1, "executor": "process"}})
+    await enqueue(engine, record_and_stay.with_options(max_attempts=1).new(), noop.new())
+
+    async def begun() -> bool:
+        return len(await runs(engine)) == 1
+
+    await eventually(begun, "the job to begin", patience=240)
+    [run] = await runs(engine)
+    os.kill(run.pid, signal.SIGKILL)
+    await eventually(lambda: all_ended(engine), "the jobs to end", patience=240)
+    killed, other = await jobs(engine)
+    assert (killed.state, other.state) == (JobState.DISCARDED, JobState.COMPLETED)
+    assert "was killed by SIGKILL" in killed.errors[0]["error"]

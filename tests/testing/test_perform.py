@@ -1,4 +1,5 @@
 import asyncio
+import os
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -22,6 +23,7 @@ from tests.testing.workers import (
     Refused,
     by_the_minute,
     cancel,
+    elsewhere,
     in_thread,
     note,
     noted,
@@ -31,6 +33,10 @@ from tests.testing.workers import (
     snooze,
     who_am_i,
 )
+
+
+async def test_a_worker_for_processes_runs_in_the_process_of_the_test() -> None:
+    assert await perform_job(elsewhere.new()) == os.getpid()
 
 
 async def test_it_returns_what_the_worker_returns() -> None:

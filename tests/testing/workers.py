@@ -1,6 +1,7 @@
 """The workers of an application that is tested."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -33,6 +34,11 @@ SESSION: ContextVar[Callable[[], Any]] = ContextVar("testing_session")
 async def note(what: object = None) -> Record:
     DONE.get([]).append(what)
     return Record(what)
+
+
+@job(name="testing.elsewhere", executor="process")
+def elsewhere() -> int:
+    return os.getpid()
 
 
 @job(name="testing.in_thread")

@@ -1,8 +1,10 @@
 import asyncio
 import functools
 import inspect
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -10,8 +12,8 @@ import pytest
 from sqla_oban import Job, job, worker
 from sqla_oban.errors import DeclarationError, InvalidArguments, InvalidJob, UnknownOption, UnserialisableValue
 from sqla_oban.queries.ack import Ack
+from sqla_oban.settings import ExecutorKind
 from sqla_oban.workers.calls import Surroundings
-from sqla_oban.workers.options import ExecutorKind
 from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import Registry
 
@@ -340,3 +342,34 @@ def test_the_default_backoff_needs_no_job(registry: Registry) -> None:
 
     job(name="w")(shrink)
     assert 17 <= registry.get("w").rules.delay(unwanted, 1, 20) <= 17 * 1.1
+
+
+@pytest.mark.parametrize(
+    ("options", "place", "in_a_queue_for_processes"),
+    [
+        ({}, ExecutorKind.THREAD, ExecutorKind.PROCESS),
+        ({"executor": "thread"}, ExecutorKind.THREAD, ExecutorKind.THREAD),
+        ({"executor": "process"}, ExecutorKind.PROCESS, ExecutorKind.PROCESS),
+    ],
+)
+def test_a_worker_runs_where_it_says_else_where_its_queue_says_else_by_its_kind(
+    options: dict[str, Any], place: ExecutorKind, in_a_queue_for_processes: ExecutorKind, registry: Registry
+) -> None:
+    declare: Any = job
+    definition = registry.get(declare(name="shop.x", **options)(shrink).name)
+    assert definition.place(None) is place
+    assert definition.place(ExecutorKind.PROCESS) is in_a_queue_for_processes
+    assert definition.natural is ExecutorKind.THREAD
+    assert definition.module == __name__
+
+
+def test_a_worker_for_processes_must_be_found_by_importing_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    def local() -> None: ...
+
+    with pytest.raises(DeclarationError, match="is declared inside a function, where another process does not find it"):
+        job(executor="process")(local)
+
+    local.__qualname__, local.__module__ = "local", "__main__"
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+    with pytest.raises(DeclarationError, match="is declared in no file; another process could not import it"):
+        job(executor="process")(local)

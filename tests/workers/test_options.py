@@ -8,7 +8,8 @@ from sqlalchemy import inspect
 from sqla_oban import Job, JobState
 from sqla_oban.errors import DeclarationError, InvalidJob, ObanError, UnknownOption, UnserialisableValue
 from sqla_oban.models import JobMixin
-from sqla_oban.workers.options import DECLARABLE, ExecutorKind, JobDefaults, JobOptions, WorkerOptions, executor_kind
+from sqla_oban.settings import ExecutorKind
+from sqla_oban.workers.options import DECLARABLE, JobDefaults, JobOptions, WorkerOptions, executor_kind
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 END_OF_THE_CALENDAR = datetime.max.replace(tzinfo=timezone(-timedelta(hours=5)))  # in UTC it has ended
@@ -145,6 +146,8 @@ def test_the_typed_options_are_those_that_are_checked() -> None:
         (None, False, ExecutorKind.THREAD),
         ("async", True, ExecutorKind.ASYNC),
         ("thread", False, ExecutorKind.THREAD),
+        ("process", True, ExecutorKind.PROCESS),
+        ("process", False, ExecutorKind.PROCESS),
     ],
 )
 def test_a_worker_runs_where_its_kind_belongs(asked: str | None, asynchronous: bool, kind: ExecutorKind) -> None:
@@ -156,7 +159,7 @@ def test_a_worker_runs_where_its_kind_belongs(asked: str | None, asynchronous: b
     [
         ("thread", True, "w is an async worker, which runs with executor='async'"),
         ("async", False, "w is a sync worker, which runs with executor='thread'"),
-        ("fiber", False, "w: executor must be one of async, thread, got 'fiber'"),
+        ("fiber", False, "w: executor must be one of async, thread, process, got 'fiber'"),
         ("", True, "w: executor must be one of"),
     ],
 )

@@ -8,8 +8,9 @@ from types import ModuleType
 import pytest
 
 from sqla_oban.errors import DeclarationError, UnknownWorker
+from sqla_oban.settings import ExecutorKind
 from sqla_oban.workers.definition import Definition, Rules
-from sqla_oban.workers.options import ExecutorKind, JobDefaults
+from sqla_oban.workers.options import JobDefaults
 from sqla_oban.workers.registry import Registry, default_name, origin
 
 
@@ -87,6 +88,9 @@ def test_a_worker_of_the_main_module_is_named_after_the_real_one_if_that_is_know
     def send() -> None: ...
 
     send.__module__, send.__qualname__ = "__main__", "send"
+    assert default_name(send) == name
+    monkeypatch.setitem(sys.modules, "__mp_main__", main)
+    send.__module__ = "__mp_main__"  # as it is called in a process that looks for its workers
     assert default_name(send) == name
 
 

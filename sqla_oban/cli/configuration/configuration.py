@@ -32,6 +32,7 @@ class Configuration:
         node: the name of this node.
         name: runners of one name elect one leader among them.
         leadership: whether this node may lead.
+        processes: how many runners run, each in a process of its own.
         imports: modules that declare workers.
         log_level: what is too small to be logged.
         log_format: how the log is written.
@@ -47,6 +48,7 @@ class Configuration:
     node: str | None = None
     name: str | None = None
     leadership: bool | None = None
+    processes: int | None = None
     imports: tuple[str, ...] = ()
     log_level: LogLevel = LogLevel.INFO
     log_format: Format = Format.TEXT
