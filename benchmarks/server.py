@@ -1,0 +1,71 @@
+"""The PostgreSQL that everything runs on: durable, made for one scenario, gone afterwards."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlencode
+
+import psycopg
+
+from sqla_oban.testing import TemporaryPostgres
+
+SETTINGS = {
+    "shared_buffers": "512MB",
+    "max_connections": "300",
+    "max_wal_size": "8GB",  # so that no checkpoint falls into one contender's turn and not into another's
+    "checkpoint_timeout": "30min",
+}
+
+
+class Server:
+    """A durable PostgreSQL: fsync, full_page_writes and synchronous_commit are on.
+
+    Args:
+        settings: over those above.
+    """
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        self.settings = {**SETTINGS, **settings}
+        self._postgres = TemporaryPostgres(durable=True, settings=self.settings)
+
+    def __enter__(self) -> Self:
+        self._postgres.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._postgres.stop()
+
+    def url(self, database: str) -> str:
+        """A libpq address that every contender's driver understands."""
+        return f"postgresql:///{database}?{urlencode({'host': self._postgres.directory, 'user': 'postgres'}, safe='/')}"
+
+    def create(self, database: str, *, like: str = "template1") -> None:
+        """Make a database anew, as a copy of another."""
+        self.drop(database)
+        self.sql(f'CREATE DATABASE "{database}" TEMPLATE "{like}"')
+
+    def drop(self, database: str) -> None:
+        """Remove a database, whoever uses it."""
+        self.sql(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+
+    def settle(self, database: str) -> None:
+        """As after a quiet night: vacuumed, analysed and written to disk."""
+        self.sql("VACUUM (ANALYZE)", database=database)
+        self.sql("CHECKPOINT")
+
+    def sql(self, statement: str, *values: object, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """The rows of a statement, on a connection of its own."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            done = connection.execute(statement.encode(), values or None)
+            return done.fetchall() if done.description else []
+
+    @contextlib.contextmanager
+    def snapshot(self, database: str) -> Iterator[None]:
+        """Hold a snapshot open, as a long report or a forgotten session does: no dead row after it can be removed."""
+        with psycopg.connect(self.url(database)) as connection:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            connection.execute("SELECT count(*) FROM pg_class")
+            yield
