@@ -26,14 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     scale = QUICK if asked.quick else FULL
     scale = replace(scale, rounds=asked.rounds or scale.rounds, kept=asked.kept or scale.kept)
     only = [entrant for entrant in EVERYONE if not asked.only or entrant.name in asked.only]
-    bench = Bench(OUR_OWN if asked.without_peers else only)
-    report = Report(command(asked), machine.describe(), scale.rounds, bench.described, [])
-    for name in asked.scenarios or SCENARIOS:
-        scenario = SCENARIOS[name](scale)
-        section = Section(bench.run(scenario), scenario.goals())
-        report.sections.append(section)
-        say(f"\n{section.table.title}\n{section.table.markdown()}\n")
-        report.write(asked.out)  # after each, so that a long run that is broken off has told what it knows
+    with Bench(OUR_OWN if asked.without_peers else only) as bench:
+        report = Report(command(asked), machine.describe(), scale.rounds, bench.described, [])
+        for name in asked.scenarios or SCENARIOS:
+            scenario = SCENARIOS[name](scale)
+            section = Section(bench.run(scenario), scenario.goals())
+            report.sections.append(section)
+            say(f"\n{section.table.title}\n{section.table.markdown()}\n")
+            report.write(asked.out)  # after each, so that a long run that is broken off has told what it knows
     say(f"written to {asked.out}")
 
 

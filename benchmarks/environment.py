@@ -67,19 +67,26 @@ def find_python() -> Path:
 
 
 def candidates() -> Iterator[Path]:
+    """Pythons that may serve, the newest that all peers are built for first."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
-    for minor in (13, 12):  # what all of them are built for
+    for minor in (13, 12):
         if found := shutil.which(f"python3.{minor}"):
             yield Path(found)
         yield from sorted(pyenv.glob(f"3.{minor}.*/bin/python"))
 
 
 def place_of(kind: str, requirements: tuple[str, ...]) -> Path:
+    """Where an environment with these packages is, or is to be made."""
     fingerprint = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:12]
     return CACHE / f"{kind}-{fingerprint}"
 
 
 def run(*command: str) -> None:
+    """Run a step of an installation.
+
+    Raises:
+        Unmeasured: it failed.
+    """
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     except subprocess.TimeoutExpired as error:

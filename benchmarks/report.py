@@ -63,8 +63,8 @@ class Report:
         yield f"- durable: `fsync`, `full_page_writes` and `synchronous_commit` on; {settings}"
         yield ""
         yield (
-            f"All contenders run on one server, in turns; the figures are {turns}. In parentheses: sqla_oban's figure divided "
-            "by the contender's. What the contenders were given stands at the end."
+            f"All contenders run on one server, in turns; the figures are {turns}. In parentheses: sqla_oban's figure "
+            "divided by the contender's. What the contenders were given stands at the end."
         )
         yield ""
 

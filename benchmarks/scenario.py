@@ -16,20 +16,23 @@ from benchmarks.table import Cell, Series
 from benchmarks.units import Unit
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lane:
-    """A contender under one of a scenario's circumstances, on a database of its own."""
+    """A contender under one of a scenario's circumstances, on a database of its own.
+
+    Args:
+        prepared: the database with empty tables that a fresh one is a copy of.
+    """
 
     server: Server
     entrant: Entrant
     variant: str
-    database: str
     prepared: str
-    """The database that a fresh one is a copy of."""
+    database: str = ""
 
     def refresh(self) -> None:
-        """Make the database anew, with empty tables."""
-        self.server.create(self.database, like=self.prepared)
+        """Go on in a new database, with empty tables."""
+        self.database = self.server.create(like=self.prepared)
 
     @contextlib.contextmanager
     def process(self, *options: str) -> Iterator[Process]:

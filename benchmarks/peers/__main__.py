@@ -10,6 +10,7 @@ from benchmarks.peers.conversation import Conversation
 
 
 def main() -> None:
+    """Answer on what was standard output; whatever else is written there goes to standard error."""
     name, url, *options = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not look like an answer

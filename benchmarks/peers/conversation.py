@@ -79,8 +79,8 @@ class Conversation:
         async with self._contender.work(concurrency, witness):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(witness.enough.wait(), budget)
-            while whole and witness.enough.is_set() and not await self._contender.is_finished():
-                await asyncio.sleep(POLL)  # noqa: ASYNC110 (another process's tables set no event)
+            while whole and witness.enough.is_set() and not await self._contender.is_finished():  # noqa: ASYNC110
+                await asyncio.sleep(POLL)
             ended = time.time()
             starts = [at for _, at in witness.starts]
             if not starts:

@@ -94,6 +94,7 @@ class PgQueuerContender(Contender):
 
 
 def payload(number: int) -> bytes:
+    """A job's arguments."""
     return json.dumps({"number": number}).encode()
 
 
