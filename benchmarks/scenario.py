@@ -41,10 +41,20 @@ class Lane:
         with Process(entrant, self.server.url(self.database)) as process:
             yield process
 
-    def fill(self, jobs: int, *, nap: float = 0) -> None:
-        """Put in jobs, by a process that leaves no trace in another's memory, and let the server settle."""
+    @contextlib.contextmanager
+    def filled_process(self, jobs: int) -> Iterator[Process]:
+        """A process that finds so many jobs more, on a server that has settled."""
         with self.process() as process:
-            process.ask("fill", jobs=jobs, nap=nap)
+            self._fill(process, jobs, 0)
+            yield process
+
+    def fill(self, jobs: int, *, nap: float = 0) -> None:
+        """Put in jobs that each take `nap` seconds, by a process that leaves no trace in another's memory."""
+        with self.process() as process:
+            self._fill(process, jobs, nap)
+
+    def _fill(self, process: Process, jobs: int, nap: float) -> None:
+        process.ask("fill", within=jobs / 1000, jobs=jobs, nap=nap)
         self.server.settle(self.database)
 
 

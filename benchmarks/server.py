@@ -1,6 +1,7 @@
 """The PostgreSQL that everything runs on: durable, made for one scenario, gone afterwards."""
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -8,6 +9,7 @@ from urllib.parse import urlencode
 
 import psycopg
 
+from benchmarks.failure import Unmeasured
 from sqla_oban.testing import TemporaryPostgres
 
 SETTINGS = {
@@ -16,6 +18,10 @@ SETTINGS = {
     "max_wal_size": "8GB",  # so that no checkpoint falls into one contender's turn and not into another's
     "checkpoint_timeout": "30min",
 }
+
+
+PATIENCE = 30.0
+LOOK = 0.05
 
 
 class Server:
@@ -59,6 +65,14 @@ class Server:
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             done = connection.execute(statement.encode(), values or None)
             return done.fetchall() if done.description else []
+
+    def wait_until_left(self, database: str) -> None:
+        """Wait until nobody is connected to a database: its backends have then told what they did."""
+        deadline = time.monotonic() + PATIENCE
+        while self.sql("SELECT FROM pg_stat_activity WHERE datname = %s", database):
+            if time.monotonic() > deadline:
+                raise Unmeasured(f"was still connected after {PATIENCE:g} s")
+            time.sleep(LOOK)
 
     @contextlib.contextmanager
     def snapshot(self, database: str) -> Iterator[None]:

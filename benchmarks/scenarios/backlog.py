@@ -36,4 +36,5 @@ class Backlog(Scenario):
 
     def measure(self, lane: Lane) -> Mapping[str, float]:
         lane.server.settle(lane.database)
-        return {lane.variant: drain_front(lane, self.scale)}
+        with lane.process() as process:
+            return {lane.variant: drain_front(process, self.scale.front, self.scale)}

@@ -46,8 +46,7 @@ class Drain(Scenario):
 
     def measure(self, lane: Lane) -> Mapping[str, float]:
         lane.refresh()
-        lane.fill(self.scale.jobs)
         budget = self.scale.budget
-        with lane.process() as process:
+        with lane.filled_process(self.scale.jobs) as process:
             asked = {"jobs": self.scale.jobs, "concurrency": CONCURRENCIES[lane.variant], "whole": True}
             return {lane.variant: rate(process.ask("drain", within=budget, budget=budget, **asked))}

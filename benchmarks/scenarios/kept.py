@@ -40,5 +40,5 @@ class Kept(Scenario):
     def measure(self, lane: Lane) -> Mapping[str, float]:
         if lane.variant == NONE:
             lane.refresh()
-        lane.fill(self.scale.front)
-        return {lane.variant: drain_front(lane, self.scale)}
+        with lane.filled_process(self.scale.front) as process:
+            return {lane.variant: drain_front(process, self.scale.front, self.scale)}

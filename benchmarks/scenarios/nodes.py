@@ -56,7 +56,7 @@ class Nodes(Scenario):
         deadline = time.monotonic() + self.scale.budget
         while True:
             seen = [node.ask("seen") for node in nodes]
-            count = sum(answer["count"] for answer in seen)
+            count: int = sum(answer["count"] for answer in seen)
             if count >= self.scale.jobs or time.monotonic() > deadline:
                 break
             time.sleep(LOOK)

@@ -1,5 +1,6 @@
 """Whether a snapshot that somebody holds open slows the queue down."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
 from benchmarks.front import drain_front
@@ -33,8 +34,6 @@ class Snapshot(Scenario):
 
     def measure(self, lane: Lane) -> Mapping[str, float]:
         lane.refresh()
-        lane.fill(self.scale.long)
-        if lane.variant == NONE:
-            return {NONE: drain_front(lane, self.scale, jobs=self.scale.long)}
-        with lane.server.snapshot(lane.database):
-            return {OPEN: drain_front(lane, self.scale, jobs=self.scale.long)}
+        held = lane.server.snapshot(lane.database) if lane.variant == OPEN else contextlib.nullcontext()
+        with lane.filled_process(self.scale.long) as process, held:
+            return {lane.variant: drain_front(process, self.scale.long, self.scale)}

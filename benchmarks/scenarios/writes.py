@@ -28,14 +28,16 @@ class Writes(Scenario):
 
     def measure(self, lane: Lane) -> Mapping[str, float]:
         lane.refresh()
+        asked = {"jobs": self.scale.jobs, "concurrency": CONCURRENCY, "whole": True, "budget": self.scale.budget}
         lane.fill(self.scale.jobs)
+        lane.server.wait_until_left(lane.database)
         position, committed = self._position(lane), self._committed(lane)
         with lane.process() as process:
-            asked = {"jobs": self.scale.jobs, "concurrency": CONCURRENCY, "whole": True}
-            jobs = process.ask("drain", within=self.scale.budget, budget=self.scale.budget, **asked)["jobs"]
+            jobs = process.ask("drain", within=self.scale.budget, **asked)["jobs"]
+        lane.server.wait_until_left(lane.database)
         return {
             WAL: (self._position(lane) - position) / jobs,
-            COMMITS: (self._committed(lane) - committed) / jobs,  # its backends have told of theirs as they ended
+            COMMITS: (self._committed(lane) - committed) / jobs,
         }
 
     def _position(self, lane: Lane) -> int:
