@@ -44,7 +44,7 @@ def draw_bars(panel: Axes, table: Table, column: str, *, named: bool) -> None:
     bars = panel.barh(names, lengths, color=[OURS if name == table.ours else OTHERS for name in names])
     unit = table.columns[column]
     panel.bar_label(bars, ["-" if median is None else unit.write(median) for median in medians], fontsize=6, padding=2)
-    panel.set_title(f"{column}, {unit.suffix}", fontsize=7)
+    panel.set_title(f"{column}, {unit.heading}", fontsize=7)
     panel.margins(x=0.3)
     panel.tick_params(labelsize=6, labelleft=named)
     panel.spines[["top", "right"]].set_visible(False)

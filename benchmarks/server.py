@@ -19,7 +19,9 @@ SETTINGS = {
     "checkpoint_timeout": "30min",
 }
 
-
+EXTENSION = "pg_stat_statements"
+OBSERVED = {"shared_preload_libraries": EXTENSION, "autovacuum": "off"}
+"""Settings of a server whose statements and log are counted: nobody but the contender does anything."""
 PATIENCE = 30.0
 LOOK = 0.05
 

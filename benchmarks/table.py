@@ -63,7 +63,7 @@ class Table:
         notes: list[str] = []
         names = list(self.columns)
         lines = [
-            "| | " + " | ".join(f"{name}, {unit.suffix}" for name, unit in self.columns.items()) + " |",
+            "| | " + " | ".join(f"{name}, {unit.heading}" for name, unit in self.columns.items()) + " |",
             "|---|" + "---:|" * len(names),
         ]
         for contender in self.contenders:

@@ -20,6 +20,11 @@ class Unit(Enum):
         self.digits = digits
         self.more_is_better = more_is_better
 
+    @property
+    def heading(self) -> str:
+        """The unit with an arrow: up where more is better."""
+        return f"{self.suffix} {'↑' if self.more_is_better else '↓'}"
+
     def write(self, value: float) -> str:
         """The figure without its unit."""
         return f"{value:,.{self.digits}f}"

@@ -3,16 +3,15 @@
 import time
 from collections.abc import Mapping, Sequence
 
-from benchmarks.contenders import EVERYONE
 from benchmarks.failure import Unmeasured
 from benchmarks.goal import Goal
 from benchmarks.scenario import Lane, Scenario, ours
+from benchmarks.server import EXTENSION, OBSERVED
 from benchmarks.units import Unit
 from sqla_oban.testing.temporary_postgres import find_binaries
 
 SETTLED = 3.0
 """Seconds from a node's start to when it counts as idle."""
-EXTENSION = "pg_stat_statements"
 COUNT = """
     SELECT coalesce(sum(calls), 0) FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = %s
 """
@@ -28,8 +27,7 @@ class Idle(Scenario):
         "Statements a second that one process at concurrency 10 sends to the server, by `pg_stat_statements`, when "
         "no job is there; BEGIN and COMMIT count as well."
     )
-    settings = {"shared_preload_libraries": EXTENSION}  # noqa: RUF012 (a class variable of the base)
-    contenders = EVERYONE
+    settings = OBSERVED
 
     def columns(self) -> Mapping[str, Unit]:
         return {QUERIES: Unit.QUERIES_A_SECOND}

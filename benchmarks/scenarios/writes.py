@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from benchmarks.scenario import Lane, Scenario
+from benchmarks.server import OBSERVED
 from benchmarks.units import Unit
 
 CONCURRENCY = 100
@@ -19,9 +20,9 @@ class Writes(Scenario):
     title = "WAL and commits a job"
     about = (
         "What the server writes to its log and how often it commits while one process at concurrency 100 drains a "
-        "queue, by the number of its jobs. There is no checkpoint meanwhile."
+        "queue, by the number of its jobs. There is neither a checkpoint nor an autovacuum."
     )
-    settings = {"autovacuum": "off"}  # noqa: RUF012 (a class variable of the base)
+    settings = OBSERVED
 
     def columns(self) -> Mapping[str, Unit]:
         return {WAL: Unit.BYTES_A_JOB, COMMITS: Unit.COMMITS_A_JOB}
