@@ -64,7 +64,7 @@ class Report:
         yield ""
         yield (
             f"All contenders run on one server, in turns; the figures are {turns}. In parentheses: sqla_oban's figure "
-            "divided by the contender's. ↑: more is better; ↓: less is. What the contenders were given stands at the end."
+            "divided by the contender's. ↑: more is better; ↓: less is. What each was given stands at the end."
         )
         yield ""
 
