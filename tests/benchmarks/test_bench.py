@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import environment
 from benchmarks.bench import Bench
 from benchmarks.contenders import BARE, OUR_OWN, OURS, Entrant
 from benchmarks.failure import Unmeasured
@@ -13,9 +14,9 @@ from benchmarks.report import Report, Section
 from benchmarks.scale import Scale
 from benchmarks.scenario import Lane, Scenario, percentile
 from benchmarks.scenarios import SCENARIOS
-from benchmarks.scenarios.drain import Drain
 from benchmarks.scenarios.enqueue import Enqueue
-from benchmarks.scenarios.latency import Latency
+from benchmarks.scenarios.schedule import Schedule
+from benchmarks.scenarios.snapshot import Snapshot
 from benchmarks.table import Cell, Table
 from benchmarks.units import Unit
 
@@ -45,12 +46,13 @@ def bench() -> Iterator[Bench]:
         yield bench
 
 
-@pytest.mark.parametrize("scenario", [Drain, Enqueue, Latency])
-def test_a_scenario_measures_ourselves_and_bare_sql_in_every_column(bench: Bench, scenario: type[Scenario]) -> None:
+@pytest.mark.parametrize("scenario", [Snapshot, Enqueue, Schedule])
+def test_a_scenario_measures_each_contender_in_every_column(bench: Bench, scenario: type[Scenario]) -> None:
     table = bench.run(scenario(TINY))
 
     measured = {cell for cell in table.values if table.median(cell) is not None}
-    assert measured == {Cell(entrant.name, column) for entrant in OUR_OWN for column in table.columns}, table.reasons
+    asked = [entrant for entrant in OUR_OWN if entrant in scenario.contenders]
+    assert measured == {Cell(entrant.name, column) for entrant in asked for column in table.columns}, table.reasons
 
 
 class Impossible(Scenario):
@@ -118,6 +120,13 @@ def test_the_report_has_the_goals_the_tables_the_settings_and_the_plot(tmp_path:
     assert table().markdown() in written
     assert "- **ours** (ours 1): nothing" in written
     assert "<svg" in (tmp_path / "out.svg").read_text()
+
+
+def test_without_a_python_that_the_peers_run_on_the_reason_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "candidates", lambda: iter(()))
+
+    with pytest.raises(Unmeasured, match="there is no Python 3"):
+        environment.find_python()
 
 
 def test_percentiles_need_no_minimum() -> None:
