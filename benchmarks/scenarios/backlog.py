@@ -31,7 +31,7 @@ class Backlog(Scenario):
 
     def set_up(self, lane: Lane) -> None:
         lane.refresh()
-        rounds_to_come = (self.scale.rounds - 1) * self.scale.front
+        rounds_to_come = (self.scale.rounds - 1) * self.scale.front  # so that each round finds at least this many
         lane.fill(self.scale.backlogs[self.variants.index(lane.variant)] + rounds_to_come)
 
     def measure(self, lane: Lane) -> Mapping[str, float]:

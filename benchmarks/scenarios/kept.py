@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.front import drain_front
+from benchmarks.front import ONE_MORE, drain_front
 from benchmarks.goal import Goal
 from benchmarks.scenario import Lane, Scenario, ours
 from benchmarks.units import Unit
@@ -40,5 +40,5 @@ class Kept(Scenario):
     def measure(self, lane: Lane) -> Mapping[str, float]:
         if lane.variant == NONE:
             lane.refresh()
-        with lane.filled_process(self.scale.front) as process:
+        with lane.filled_process(self.scale.front + ONE_MORE) as process:
             return {lane.variant: drain_front(process, self.scale.front, self.scale)}

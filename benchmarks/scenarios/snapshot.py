@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 
-from benchmarks.front import drain_front
+from benchmarks.front import ONE_MORE, drain_front
 from benchmarks.goal import Goal
 from benchmarks.scenario import Lane, Scenario, ours
 from benchmarks.units import Unit
@@ -35,5 +35,5 @@ class Snapshot(Scenario):
     def measure(self, lane: Lane) -> Mapping[str, float]:
         lane.refresh()
         held = lane.server.snapshot(lane.database) if lane.variant == OPEN else contextlib.nullcontext()
-        with lane.filled_process(self.scale.long) as process, held:
+        with lane.filled_process(self.scale.long + ONE_MORE) as process, held:
             return {lane.variant: drain_front(process, self.scale.long, self.scale)}
