@@ -1,6 +1,6 @@
 """awa: https://pypi.org/project/awa-pg."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,8 +75,8 @@ class AwaContender(Contender):
     async def add(self, number: int) -> None:
         await self._client.insert(Noop(number), queue=QUEUE)
 
-    async def add_many(self, numbers: Sequence[int]) -> None:
-        await self._client.enqueue_many_copy([Noop(number) for number in numbers], queue=QUEUE)
+    def add_many(self, numbers: Sequence[int]) -> Awaitable[object]:
+        return self._client.enqueue_many_copy([Noop(number) for number in numbers], queue=QUEUE)
 
     async def add_at(self, number: int, due: float) -> None:
         await self._client.insert(Noop(number), queue=QUEUE, run_at=datetime.fromtimestamp(due, UTC))

@@ -6,7 +6,7 @@ with nothing run in between.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import Any
@@ -81,11 +81,14 @@ class BareContender(OwnTable):
             await self._ring(connection)
         self._idle.append(connection)
 
-    async def add_many(self, numbers: Sequence[int]) -> None:
+    def add_many(self, numbers: Sequence[int]) -> Awaitable[object]:
         many = len(numbers)
         args = [json.dumps({"number": number}) for number in numbers]
+        return self._insert([QUEUE] * many, ["benchmarks.noop"] * many, args)
+
+    async def _insert(self, *columns: list[str]) -> None:
         async with self._idle[0].transaction():
-            await self._idle[0].fetch(ADD_MANY, [QUEUE] * many, ["benchmarks.noop"] * many, args)
+            await self._idle[0].fetch(ADD_MANY, *columns)
             await self._ring(self._idle[0])
 
     async def add_at(self, number: int, due: float) -> None:

@@ -1,7 +1,7 @@
 """What every library that is measured can be asked to do."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -64,8 +64,8 @@ class Contender(ABC):
         """Put in one job and commit."""
 
     @abstractmethod
-    async def add_many(self, numbers: Sequence[int]) -> None:
-        """Put in many jobs and commit, by the quickest way that the library offers."""
+    def add_many(self, numbers: Sequence[int]) -> Awaitable[object]:
+        """Make many jobs; to await what this returns puts them in and commits, by the quickest way there is."""
 
     @abstractmethod
     async def add_at(self, number: int, due: float) -> None:

@@ -108,9 +108,11 @@ class Conversation:
         moments = [starts[0][1], starts[-1][1]] if starts else []
         return {"count": len(starts), "moments": moments, "starts": starts if each else []}
 
-    async def _enqueue(self, jobs: int, committers: int, every: float = 0) -> Answer:
+    async def _enqueue(self, jobs: int, committers: int, every: float = 0, warm: int = 0) -> Answer:
         """Commit one by one, as fast as it goes or each at its time, by that many committers side by side."""
         await self._contender.connect(committers)
+        for number in range(warm):
+            await self._contender.add(number)
         commits: list[tuple[int, float]] = []
         began = time.time()
 
@@ -124,10 +126,14 @@ class Conversation:
         await asyncio.gather(*(commit(first) for first in range(committers)))
         return {"seconds": time.time() - began, "commits": commits}
 
-    async def _insert(self, jobs: int) -> Answer:
+    async def _insert(self, jobs: int, warm: int = 0) -> Answer:
+        """Put in jobs that are made already, after `warm` others that are not counted."""
         await self._contender.connect(1)
+        if warm:
+            await self._contender.add_many(range(warm))
+        putting_in = self._contender.add_many(range(jobs))
         began = time.time()
-        await self._contender.add_many(range(jobs))
+        await putting_in
         return {"seconds": time.time() - began}
 
     async def _schedule(self, jobs: int, ahead: float, every: float) -> Answer:

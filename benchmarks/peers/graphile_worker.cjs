@@ -67,6 +67,10 @@ async function connect(connections) {
   clients.forEach((client) => client.release());
 }
 
+function specs(jobs) {
+  return Array.from({ length: jobs }, (_, number) => ({ identifier: TASK, payload: { number } }));
+}
+
 async function isFinished() {
   return (await pool.query("SELECT FROM graphile_worker._private_jobs LIMIT 1")).rowCount === 0;
 }
@@ -119,8 +123,9 @@ const verbs = {
     return { count: starts.length, moments, starts: each ? starts : [] };
   },
 
-  async enqueue({ jobs, committers, every = 0 }) {
+  async enqueue({ jobs, committers, every = 0, warm = 0 }) {
     await connect(committers);
+    for (let number = 0; number < warm; number++) await utils.addJob(TASK, { number });
     const commits = [];
     const began = now();
     const commit = async (first) => {
@@ -135,11 +140,12 @@ const verbs = {
     return { seconds: now() - began, commits };
   },
 
-  async insert({ jobs }) {
+  async insert({ jobs, warm = 0 }) {
     await connect(1);
+    if (warm) await utils.addJobs(specs(warm));
+    const made = specs(jobs);
     const began = now();
-    const specs = Array.from({ length: jobs }, (_, number) => ({ identifier: TASK, payload: { number } }));
-    await utils.addJobs(specs);
+    await utils.addJobs(made);
     return { seconds: now() - began };
   },
 

@@ -1,6 +1,6 @@
 """oban.py: https://pypi.org/project/oban."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -84,8 +84,8 @@ class ObanContender(Contender):
     async def add(self, number: int) -> None:
         await self._client.enqueue(NOOP.new({"number": number}))
 
-    async def add_many(self, numbers: Sequence[int]) -> None:
-        await self._client.enqueue_many([NOOP.new({"number": number}) for number in numbers])
+    def add_many(self, numbers: Sequence[int]) -> Awaitable[object]:
+        return self._client.enqueue_many([NOOP.new({"number": number}) for number in numbers])
 
     async def add_at(self, number: int, due: float) -> None:
         await self._client.enqueue(NOOP.new({"number": number}, scheduled_at=datetime.fromtimestamp(due, UTC)))

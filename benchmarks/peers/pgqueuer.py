@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from importlib.metadata import version
@@ -85,9 +85,9 @@ class PgQueuerContender(Contender):
     async def add(self, number: int) -> None:
         await self._queries.enqueue(ENTRYPOINT, payload(number))
 
-    async def add_many(self, numbers: Sequence[int]) -> None:
+    def add_many(self, numbers: Sequence[int]) -> Awaitable[object]:
         many = len(numbers)
-        await self._queries.enqueue([ENTRYPOINT] * many, [payload(number) for number in numbers], [0] * many)
+        return self._queries.enqueue([ENTRYPOINT] * many, [payload(number) for number in numbers], [0] * many)
 
     async def add_at(self, number: int, due: float) -> None:
         await self._queries.enqueue(ENTRYPOINT, payload(number), execute_after=timedelta(seconds=due - time.time()))

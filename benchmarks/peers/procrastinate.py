@@ -1,7 +1,7 @@
 """procrastinate: https://pypi.org/project/procrastinate."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -83,8 +83,8 @@ class ProcrastinateContender(Contender):
     async def add(self, number: int) -> None:
         await self._deferrer().defer_async(number=number)
 
-    async def add_many(self, numbers: Sequence[int]) -> None:
-        await self._deferrer().batch_defer_async(*({"number": number} for number in numbers))
+    def add_many(self, numbers: Sequence[int]) -> Awaitable[object]:
+        return self._deferrer().batch_defer_async(*({"number": number} for number in numbers))
 
     async def add_at(self, number: int, due: float) -> None:
         at = datetime.fromtimestamp(due, UTC)

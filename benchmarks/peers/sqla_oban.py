@@ -2,7 +2,7 @@
 
 import asyncio
 import importlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from benchmarks.peers.contender import Missing
 from benchmarks.peers.own_table import FILL, QUEUE, OwnTable
 from benchmarks.peers.witness import Witness
-from sqla_oban import QueueConfig, SqlaOban, insert_all, job, telemetry
+from sqla_oban import Job, QueueConfig, SqlaOban, insert_all, job, telemetry
 from sqla_oban.errors import DeclarationError
 from sqla_oban.telemetry.events import JobFinished
 
@@ -61,10 +61,8 @@ class SqlaObanContender(OwnTable):
             session.add(noop.new(number))
             await session.commit()
 
-    async def add_many(self, numbers: Sequence[int]) -> None:
-        async with AsyncSession(self._engine) as session:
-            await insert_all(session, [noop.new(number) for number in numbers])
-            await session.commit()
+    def add_many(self, numbers: Sequence[int]) -> Awaitable[object]:
+        return self._insert_all([noop.new(number) for number in numbers])
 
     async def add_at(self, number: int, due: float) -> None:
         later = noop.with_options(scheduled_at=datetime.fromtimestamp(due, UTC))
@@ -86,6 +84,11 @@ class SqlaObanContender(OwnTable):
         telemetry.attach(ended, JobFinished)
         async with self.work(concurrency, witness):
             yield
+
+    async def _insert_all(self, jobs: list[Job]) -> None:
+        async with AsyncSession(self._engine) as session:
+            await insert_all(session, jobs)
+            await session.commit()
 
     def _make_engine(self, **options: Any) -> AsyncEngine:
         return create_async_engine(make_url(self.url).set(drivername=f"postgresql+{self.options[0]}"), **options)
