@@ -76,7 +76,10 @@ class AwaContender(Contender):
         await self._client.insert(Noop(number), queue=QUEUE)
 
     def add_many(self, numbers: Sequence[int]) -> Awaitable[object]:
-        return self._client.enqueue_many_copy([Noop(number) for number in numbers], queue=QUEUE)
+        putting_in: Awaitable[object] = self._client.enqueue_many_copy(
+            [Noop(number) for number in numbers], queue=QUEUE
+        )
+        return putting_in
 
     async def add_at(self, number: int, due: float) -> None:
         await self._client.insert(Noop(number), queue=QUEUE, run_at=datetime.fromtimestamp(due, UTC))

@@ -85,7 +85,8 @@ class ObanContender(Contender):
         await self._client.enqueue(NOOP.new({"number": number}))
 
     def add_many(self, numbers: Sequence[int]) -> Awaitable[object]:
-        return self._client.enqueue_many([NOOP.new({"number": number}) for number in numbers])
+        putting_in: Awaitable[object] = self._client.enqueue_many([NOOP.new({"number": number}) for number in numbers])
+        return putting_in
 
     async def add_at(self, number: int, due: float) -> None:
         await self._client.enqueue(NOOP.new({"number": number}, scheduled_at=datetime.fromtimestamp(due, UTC)))

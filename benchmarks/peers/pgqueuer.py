@@ -87,7 +87,10 @@ class PgQueuerContender(Contender):
 
     def add_many(self, numbers: Sequence[int]) -> Awaitable[object]:
         many = len(numbers)
-        return self._queries.enqueue([ENTRYPOINT] * many, [payload(number) for number in numbers], [0] * many)
+        putting_in: Awaitable[object] = self._queries.enqueue(
+            [ENTRYPOINT] * many, [payload(number) for number in numbers], [0] * many
+        )
+        return putting_in
 
     async def add_at(self, number: int, due: float) -> None:
         await self._queries.enqueue(ENTRYPOINT, payload(number), execute_after=timedelta(seconds=due - time.time()))

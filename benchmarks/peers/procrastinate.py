@@ -84,7 +84,8 @@ class ProcrastinateContender(Contender):
         await self._deferrer().defer_async(number=number)
 
     def add_many(self, numbers: Sequence[int]) -> Awaitable[object]:
-        return self._deferrer().batch_defer_async(*({"number": number} for number in numbers))
+        putting_in: Awaitable[object] = self._deferrer().batch_defer_async(*({"number": number} for number in numbers))
+        return putting_in
 
     async def add_at(self, number: int, due: float) -> None:
         at = datetime.fromtimestamp(due, UTC)
