@@ -60,7 +60,7 @@ class Table:
 
     def markdown(self) -> str:
         """The table, with a footnote for each reason."""
-        notes: list[str] = []
+        notes: dict[str, list[str]] = {}
         names = list(self.columns)
         lines = [
             "| | " + " | ".join(f"{name}, {unit.heading}" for name, unit in self.columns.items()) + " |",
@@ -69,16 +69,17 @@ class Table:
         for contender in self.contenders:
             cells = [self._written(Cell(contender, name), notes) for name in names]
             lines.append(f"| {contender} | " + " | ".join(cells) + " |")
-        footnotes = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
+        footnotes = [f"{number}. {', '.join(whose)}: {why}" for number, (why, whose) in enumerate(notes.items(), 1)]
         return "\n".join([*lines, "", *footnotes]).rstrip()
 
-    def _written(self, cell: Cell, notes: list[str]) -> str:
+    def _written(self, cell: Cell, notes: dict[str, list[str]]) -> str:
         median = self.median(cell)
         if median is None:
-            reason = f"{cell.contender}: {self.reasons.get(cell, 'not measured here')}"
-            if reason not in notes:
-                notes.append(reason)
-            return f"not measured [{notes.index(reason) + 1}]"
+            reason = self.reasons.get(cell, "was not asked")
+            whose = notes.setdefault(reason, [])
+            if cell.contender not in whose:
+                whose.append(cell.contender)
+            return f"not measured [{list(notes).index(reason) + 1}]"
         ratio = self.ratio(Cell(self.ours, cell.column), cell)
         against = f" ({ratio:.2f}x)" if ratio is not None and cell.contender != self.ours else ""
         return self.columns[cell.column].write(median) + against
