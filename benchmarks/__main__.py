@@ -42,7 +42,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("scenarios", nargs="*", metavar="scenario", help=f"default: all of {', '.join(SCENARIOS)}")
     parser.add_argument("--rounds", type=int, help="turns of each contender, of which the median counts")
-    parser.add_argument("--quick", action="store_true", help="small sizes: to see that everything works")
+    parser.add_argument("--quick", action="store_true", help="small sizes, one turn: to see that everything works")
     parser.add_argument("--kept", type=int, help="how many finished jobs the scenario `kept` keeps")
     parser.add_argument("--out", type=Path, default=OUT, help="the Markdown file; the plot goes beside it")
     parser.add_argument("--without-peers", action="store_true", help="ourselves and bare SQL alone")

@@ -16,8 +16,17 @@ def describe() -> list[str]:
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         f"{processor()}, {os.cpu_count()} cores, {memory()}; {platform.system()} {platform.release()}",
         f"{postgres()}; PostgreSQL and all contenders on the same cores",
-        f"load average of the last minute, at the start: {os.getloadavg()[0]:.1f}",
+        load(),
     ]
+
+
+def load() -> str:
+    """How busy the machine was with other things."""
+    average = os.getloadavg()[0]
+    said = f"load average of the last minute, at the start: {average:.1f}"
+    return (
+        said if average < (os.cpu_count() or 1) / 2 else f"{said}. **The machine was busy: these figures are noise.**"
+    )
 
 
 def processor() -> str:

@@ -56,14 +56,14 @@ class Report:
 
     def _preface(self) -> Iterator[str]:
         settings = ", ".join(f"`{name}={value}`" for name, value in SETTINGS.items())
-        turns = "the only turn" if self.rounds == 1 else f"medians of {self.rounds} turns"
+        turns = "is of a single turn" if self.rounds == 1 else f"is the median of {self.rounds} turns"
         yield f"Written by `{self.command}`. Run it on your machine: figures of two machines cannot be compared."
         yield ""
         yield from (f"- {line}" for line in self.machine)
         yield f"- durable: `fsync`, `full_page_writes` and `synchronous_commit` on; {settings}"
         yield ""
         yield (
-            f"All contenders run on one server, in turns; the figures are {turns}. In parentheses: sqla_oban's figure "
+            f"All contenders run on one server, in turns; each figure {turns}. In parentheses: sqla_oban's figure "
             "divided by the contender's. ↑: more is better; ↓: less is. What each was given stands at the end."
         )
         yield ""

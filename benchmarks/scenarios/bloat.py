@@ -31,15 +31,15 @@ class Bloat(Scenario):
     def measure(self, lane: Lane) -> Mapping[str, float]:
         lane.refresh()
         lane.server.settle(lane.database)
-        before, began = self._ask(lane, SIZE), time.monotonic()
-        curve = []
+        before, curve = self._ask(lane, SIZE), []
         jobs = int(self.scale.soak * self.scale.rate)
         with lane.process() as node, lane.process() as process:
             node.ask("serve", concurrency=100)
             process.request("enqueue", jobs=jobs, committers=4, every=1 / self.scale.rate)
-            while (now := time.monotonic() - began) < self.scale.soak:
-                curve.append((now, self._ask(lane, DEAD)))
-                time.sleep(LOOK)
+            began = time.monotonic()
+            for number in range(int(self.scale.soak / LOOK)):
+                curve.append((time.monotonic() - began, self._ask(lane, DEAD)))
+                time.sleep(max(0.0, began + (number + 1) * LOOK - time.monotonic()))
             process.answer(self.scale.budget)
             last = self._ask(lane, DEAD)
         self.curves[lane.entrant.name] = curve
