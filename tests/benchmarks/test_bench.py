@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import environment
 from benchmarks.bench import Bench
-from benchmarks.contenders import BARE, OUR_OWN, OURS, Entrant
+from benchmarks.contenders import OUR_OWN, OURS, Entrant
 from benchmarks.failure import Unmeasured
 from benchmarks.goal import Goal
 from benchmarks.report import Report, Section
@@ -39,10 +39,12 @@ TINY = Scale(
     budget=30,
 )
 
+NOBODY = Entrant("nobody", "no_such_module")
+
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
-    with Bench(OUR_OWN) as bench:
+    with Bench([*OUR_OWN, NOBODY]) as bench:
         yield bench
 
 
@@ -76,11 +78,12 @@ def test_what_fails_has_its_reason_in_the_table(bench: Bench) -> None:
     assert "1. bare SQL: out of order" in written
 
 
-def test_a_contender_that_cannot_be_started_has_its_reason_in_the_table() -> None:
-    with Bench([OURS, (missing := Entrant(BARE.name, "no_such_module"))]) as bench:
-        scenario = Impossible(TINY)
-        scenario.contenders = (OURS, missing)  # type: ignore[misc]
-        written = bench.run(scenario).markdown()
+class Unstartable(Impossible):
+    contenders = (OURS, NOBODY)
+
+
+def test_a_contender_that_cannot_be_started_has_its_reason_in_the_table(bench: Bench) -> None:
+    written = bench.run(Unstartable(TINY)).markdown()
 
     assert "| sqla_oban | 7 |" in written
     assert "No module named 'benchmarks.peers.no_such_module'" in written
