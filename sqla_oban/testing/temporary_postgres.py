@@ -108,7 +108,7 @@ class TemporaryPostgres:
             supervisor, self._supervisor = self._supervisor, None
             assert supervisor.stdin is not None
             supervisor.stdin.close()
-            supervisor.wait(timeout=30)
+            supervisor.wait(timeout=300)  # a benchmark leaves gigabytes to remove
 
     def restart(self, *, crash: bool = False) -> None:
         """Stop the server under its clients and start it again on the same data.
