@@ -108,7 +108,8 @@ async def test_jobs_that_are_staged_ring_for_whoever_sleeps(table: Table, engine
         await (await sleeper.execution_options(isolation_level="AUTOCOMMIT")).execute(hold(None), {"queue": "a"})
         await ears.listen(["public.oban_insert"])
         for queue in ("a", "a", "b"):
-            await table.add(state="'scheduled'", scheduled_at=PAST, queue=f"'{queue}'")
+            await table.add(state="'scheduled'", scheduled_at=FUTURE, queue=f"'{queue}'")
+        await table.scalar(f"UPDATE oban_jobs SET scheduled_at = {PAST} RETURNING id")
         await staged(table)
         await eventually(lambda: bool(heard))
         await sleeper.execute(text("SELECT pg_advisory_unlock_all()"))

@@ -74,7 +74,7 @@ async def retrying(table: Table) -> None:
 
 
 async def rescuing(table: Table) -> None:
-    await table.run(rescue(None), batch=100, grace=1.0, rescue_after=1.0)
+    await table.run(rescue(None), batch=100, grace=1.0, rescue_after=1.0, aside=[])
 
 
 async def releasing(table: Table) -> None:
