@@ -10,6 +10,7 @@ from sqla_oban.cli.address import EXAMPLE
 from sqla_oban.cli.app import checked_spec
 from sqla_oban.cli.configuration import Configuration, LogLevel, parse_queues
 from sqla_oban.cli.configuration.sources import FILE_VARIABLE
+from sqla_oban.cli.loop import Loop
 from sqla_oban.errors import ConfigurationError
 from sqla_oban.telemetry.log import Format
 
@@ -70,6 +71,12 @@ processes_option = click.option(
     type=click.IntRange(min=1),
     metavar="NUMBER",
     help="How many runners to run, each in a process of its own, that is started again when it dies; default: 1.",
+)
+loop_option = click.option(
+    "--loop",
+    type=click.Choice([kind.value for kind in Loop]),
+    callback=read_by(Loop),
+    help="The event loop that jobs run in; uvloop comes with sqla-oban[uvloop]; default: asyncio.",
 )
 log_level_option = click.option(
     "--log-level",

@@ -18,6 +18,7 @@ from sqla_oban.cli.options import (
     config_option,
     log_format_option,
     log_level_option,
+    loop_option,
     node_option,
     processes_option,
     read_by,
@@ -37,6 +38,7 @@ from sqla_oban.telemetry.events import RunnerStarted
 @runner_options
 @node_option
 @processes_option
+@loop_option
 @click.option("--line", callback=read_by(Line.parsed), hidden=True)
 @log_level_option
 @log_format_option
@@ -57,7 +59,8 @@ def run(file: Path | None, line: Line | None, **options: Any) -> None:
             imported(module)
         target = None if configuration.app is None else found(configuration.app)
         write_log(configuration.log_level, configuration.log_format)
-        asyncio.run(_run(configuration, target, line))
+        with configuration.loop.runner() as runner:
+            runner.run(_run(configuration, target, line))
 
 
 def _check_usage(configuration: Configuration, *, url: str | None) -> None:

@@ -30,6 +30,11 @@ async def speak(word: str) -> None:
     print("the job says", word, flush=True)
 
 
+@job(name="cli_run.loop")
+async def loop() -> None:
+    print("the loop is", type(asyncio.get_running_loop()).__module__, flush=True)
+
+
 engine = create_async_engine(os.environ["DATABASE"])
 oban = SqlaOban(engine, queues={"default": 5, "media": 1})
 client = SqlaOban(engine)
@@ -94,6 +99,16 @@ def test_a_signal_lets_a_running_job_end(number: signal.Signals, here: Path, dat
         code, complaint = process.end()
     assert code == 0, complaint
     assert states(database) == {"cli_run.wait": "completed"}
+
+
+@pytest.mark.parametrize(("loop", "module"), [("asyncio", "asyncio.unix_events"), ("uvloop", "uvloop")])
+def test_jobs_run_in_the_loop_that_is_named(loop: str, module: str, here: Path, database: str) -> None:
+    enqueue(database, "cli_run.loop")
+    with running("run", "--app", "cli_run_app:oban", "--loop", loop, cwd=here, DATABASE=database) as process:
+        process.read_until(f"the loop is {module}\n")
+        process.process.terminate()
+        code, complaint = process.end()
+    assert code == 0, complaint
 
 
 @pytest.mark.parametrize("path", ["oban", "make", "make_async", "Holder.oban"])

@@ -10,11 +10,14 @@ from sqla_oban.cli.configuration.decoding import decoded, decoded_fields, refuse
 from sqla_oban.cli.configuration.levels import LogLevel
 from sqla_oban.cli.configuration.queues import QueueSpec, parse_queues
 from sqla_oban.cli.configuration.sources import Source, environment, from_environment, from_file
+from sqla_oban.cli.loop import Loop
 from sqla_oban.errors import ConfigurationError
 from sqla_oban.given import Settings
 from sqla_oban.settings import QueueConfig
 from sqla_oban.telemetry.log import Format
 
+SETTINGS = "sqla_oban.settings."
+"""Where those of services are declared."""
 SECRET = ("url", "listen_url")
 """What may hold a password, and is not shown."""
 
@@ -33,6 +36,7 @@ class Configuration:
         name: runners of one name elect one leader among them.
         leadership: whether this node may lead.
         processes: how many runners run, each in a process of its own.
+        loop: the event loop that the jobs run in.
         imports: modules that declare workers.
         log_level: what is too small to be logged.
         log_format: how the log is written.
@@ -49,6 +53,7 @@ class Configuration:
     name: str | None = None
     leadership: bool | None = None
     processes: int | None = None
+    loop: Loop = Loop.ASYNCIO
     imports: tuple[str, ...] = ()
     log_level: LogLevel = LogLevel.INFO
     log_format: Format = Format.TEXT
@@ -65,7 +70,7 @@ def services() -> dict[str, type[Any]]:
     return {
         name: kind
         for name, kind in typing.get_type_hints(Settings).items()
-        if isinstance(kind, type) and is_dataclass(kind)
+        if isinstance(kind, type) and is_dataclass(kind) and kind.__module__.startswith(SETTINGS)
     }
 
 
