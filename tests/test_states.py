@@ -73,7 +73,7 @@ async def updating(table: Table) -> None:
 VERBS: dict[str, Callable[[Table], Awaitable[object]]] = {
     "stage": lambda table: table.run(stage(None), limit=100, aside=[], asleep=["default"], producers=[], horizon=60.0),
     "claim": lambda table: table.claim(demand=100),
-    "release": lambda table: table.run(release(None), producer="gone", keep=[]),
+    "release": lambda table: table.run(release(None), producer="gone", keep=[], only=None),
     "rescue": lambda table: table.run(rescue(None), batch=100, grace=1.0, rescue_after=1.0, aside=[]),
     "prune": pruning,
     "retry": lambda table: table.run(retry(ALL, None)),

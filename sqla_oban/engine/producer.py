@@ -4,23 +4,27 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from operator import attrgetter
+from typing import Any
 from uuid import UUID
 
 from sqla_oban import telemetry
 from sqla_oban.engine.acker import Acker
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.executor import Executor
+from sqla_oban.engine.failures import concerns_a_row
 from sqla_oban.engine.front import Front
 from sqla_oban.engine.herd import Herd
 from sqla_oban.engine.running import Running
 from sqla_oban.engine.service import Service
 from sqla_oban.engine.sleep import Sleep
+from sqla_oban.errors import reason
 from sqla_oban.queries.claim import CLAIM, Claimed, behind
-from sqla_oban.queries.release import release
+from sqla_oban.queries.release import HELD, release
 from sqla_oban.states import JobState
-from sqla_oban.telemetry.events import JobsClaimed, JobsReleased, QueuePaused, QueueResumed, QueueScaled
+from sqla_oban.telemetry.events import JobRefused, JobsClaimed, JobsReleased, QueuePaused, QueueResumed, QueueScaled
 
 log = logging.getLogger(__name__)
 
@@ -169,12 +173,32 @@ class Producer(Service):
 
     async def release(self) -> None:
         """Hand back what is still executing in this producer's name and is not running here."""
-        keep = self.running.kept_ids + self._acker.pending_ids
-        rows = await self._link.execute(self._release, {"producer": str(self.uuid), "keep": keep})
-        if rows:
-            ids = tuple(row[0] for row in rows)
+        mine = {"producer": str(self.uuid), "keep": self.running.kept_ids + self._acker.pending_ids}
+        try:
+            ids = await self._hand_back(mine, None)
+        except Exception as error:
+            if not concerns_a_row(error):
+                raise
+            ids = await self._hand_back_one_by_one(mine)
+        if ids:
             log.warning("handed back %d jobs of queue %r that had not ended here", len(ids), self.queue)
             telemetry.emit(JobsReleased(node=self.node, queue=self.queue, ids=ids))
+
+    async def _hand_back(self, mine: Mapping[str, Any], only: list[int] | None) -> tuple[int, ...]:
+        return tuple(row[0] for row in await self._link.execute(self._release, {**mine, "only": only}))
+
+    async def _hand_back_one_by_one(self, mine: Mapping[str, Any]) -> tuple[int, ...]:
+        """One of them is locked, or refused by something of the user's: the others, and new jobs, must not wait."""
+        ids: tuple[int, ...] = ()
+        for row in await self._link.execute(HELD, mine):
+            try:
+                ids += await self._hand_back(mine, [row.id])
+            except Exception as error:
+                if not concerns_a_row(error):
+                    raise
+                log.warning("job %d could not be handed back and is tried again in %.0f s: %s", row.id, AUDIT, error)
+                telemetry.emit(JobRefused(node=self.node, id=row.id, error=reason(error), retry_in=AUDIT))
+        return ids
 
     def _demand(self) -> int:
         return 0 if self.paused or self._fenced else min(self.limit - len(self.running), self._acker.room)

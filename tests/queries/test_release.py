@@ -9,7 +9,7 @@ RELEASE: Executable = release(None)
 
 
 async def released(table: Table, producer: str, *keep: int) -> list[int]:
-    return sorted(row[0] for row in await table.run(RELEASE, producer=producer, keep=list(keep)))
+    return sorted(row[0] for row in await table.run(RELEASE, producer=producer, keep=list(keep), only=None))
 
 
 async def test_jobs_of_a_producer_become_available_with_their_attempt_refunded(table: Table) -> None:

@@ -78,7 +78,7 @@ async def rescuing(table: Table) -> None:
 
 
 async def releasing(table: Table) -> None:
-    await table.run(release(None), producer="gone", keep=[])
+    await table.run(release(None), producer="gone", keep=[], only=None)
 
 
 async def acknowledging(table: Table) -> None:

@@ -120,7 +120,7 @@ class JobsStaged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRefused(Event):
-    """A due job could not be made available, or an orphan not be rescued (a trigger of the user's?).
+    """A due job could not be made available, or another not be rescued or handed back (a trigger of the user's?).
 
     It is left alone for `retry_in` seconds.
     """
