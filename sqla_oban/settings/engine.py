@@ -53,7 +53,7 @@ class NotifierSettings:
         timeout: how long such a notification, or a connection attempt, may take.
     """
 
-    health_interval: float = 20.0
+    health_interval: float = 30.0
     timeout: float = 5.0
 
     def __post_init__(self) -> None:
