@@ -6,14 +6,13 @@ release one operation is put in the place of all. What the host added to our tab
 Oban library made stays that library's.
 """
 
-import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from alembic.autogenerate import comparators
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
-from alembic.util import DispatchPriority, PriorityDispatchResult
+from alembic.util import DispatchPriority, PriorityDispatchResult, warn
 from sqlalchemy import Connection, ForeignKeyConstraint, MetaData, Table, UniqueConstraint
 
 from sqla_oban.alembic_env.operations import Upgrade, refused
@@ -23,8 +22,6 @@ from sqla_oban.migrations.adoption import FOREIGN_NAMES, FOREIGN_TABLES
 from sqla_oban.models import OWNED
 
 Key = tuple[str | None, str]
-
-log = logging.getLogger("alembic.sqla_oban")  # below "alembic", which a host's alembic.ini does not silence
 
 
 @comparators.dispatch_for("autogenerate", qualifier="postgresql", priority=DispatchPriority.LAST)
@@ -55,7 +52,7 @@ def compare_default(*asked: Any) -> PriorityDispatchResult:
 def _compare(context: AutogenContext, connection: Connection, found: ops.UpgradeOps) -> None:
     declared = {table.schema for table in _tables(context.metadata) if table.name == "oban_jobs" and _is_ours(table)}
     if not declared and current_version(connection) < required_version():
-        log.warning(
+        warn(
             "env.py imports sqla_oban.alembic_env, but its target_metadata does not list sqla_oban.metadata: "
             "the tables of sqla_oban, which are behind in this database, are not looked after"
         )

@@ -161,7 +161,7 @@ def test_a_job_rings_the_channel_of_its_own_schema_whatever_the_search_path_of_t
             insert_job(inserter, ODD)
 
         heard = next(connection.connection.driver_connection.notifies(timeout=PATIENCE))  # type: ignore[union-attr]
-        assert (heard.channel, heard.payload) == (f"{ODD}.oban_insert", '{"queue" : "default"}')
+        assert (heard.channel, heard.payload) == (f"{ODD}.oban_insert", '{"queue": "default"}')
 
 
 def test_without_a_schema_the_tables_are_found_and_made_on_the_search_path(url: URL) -> None:
