@@ -12,6 +12,7 @@ from sqla_oban.engine.database import Link
 from sqla_oban.engine.dispatcher import AsyncDispatcher, Dispatcher, ThreadDispatcher
 from sqla_oban.engine.executor import Executor
 from sqla_oban.engine.heartbeat import Heartbeat
+from sqla_oban.engine.hush import Hush
 from sqla_oban.engine.leader import Leader
 from sqla_oban.engine.notifier import Notifier
 from sqla_oban.engine.producer import Producer
@@ -118,6 +119,7 @@ class Node:
         services = (self.queues, *self._upkeep, *self._producers)
         await asyncio.gather(*(_quietly(service.stop()) for service in services))
         await asyncio.gather(*(_quietly(late.stop()) for late in self._producers))  # of queues started meanwhile
+        await asyncio.gather(*(_quietly(producer.leave()) for producer in self._producers))
         for service in (*self._guards, *filter(None, [self._leader])):
             await _quietly(self._pulse.run(service.stop()))
         await self._drain(grace, hurry or asyncio.Event())
@@ -191,11 +193,13 @@ class Node:
         executor = Executor(
             REGISTRY, dispatchers, node=node, queue=queue, holder=[node, str(uuid)], provider=self._settings.provider
         )
+        sleep = Sleep(self._notifier, self._pulse, queue, on_look=self._stager.wake)
         return Producer(
             self._links["claim"],
             executor,
             self._acker,
-            Sleep(self._notifier, self._pulse, queue, on_look=self._stager.wake),
+            sleep,
+            Hush(self._notifier, self._pulse, queue, on_look=self._stager.wake, on_end=sleep.doubt),
             uuid=uuid,
             node=node,
             queue=queue,
