@@ -175,10 +175,6 @@ class Producer(Service):
         self._audited = -math.inf
         self.look()
 
-    def cancel(self, job_id: int, attempt: int | None) -> None:
-        """Stop a job if it runs here, in that attempt or whichever it is in."""
-        self.running.cancel(job_id, attempt)
-
     async def release(self) -> None:
         """Hand back what is still executing in this producer's name and is not running here."""
         keep = self.running.kept_ids + self._acker.pending_ids

@@ -70,7 +70,7 @@ class Switchboard:
         match signal:
             case Kill():
                 for producer in self._producers:
-                    producer.cancel(signal.job_id, signal.attempt)
+                    producer.running.cancel(signal.job_id, signal.attempt)
             case Steer() | QueuesChanged():
                 self._queues.hear(signal, notice)
             case CronsChanged():
