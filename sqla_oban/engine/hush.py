@@ -38,7 +38,7 @@ class Hush:
     * Whoever drops it, for whatever reason, has all who sleep look for the writers that did not ring.
 
     Args:
-        on_look: called now and then meanwhile; writers may have scheduled jobs as well, of which nobody else would know.
+        on_look: called now and then meanwhile; writers may have scheduled jobs as well, which nobody else would know.
         on_end: called, in the pulse, when the key was dropped: what had been known of writers is out of date.
     """
 

@@ -59,7 +59,9 @@ def made(notifier: Notified, on_look: Callable[[], None] = nothing, on_end: Call
     return Hush(notifier, Here(), "default", on_look=on_look, on_end=on_end)  # type: ignore[arg-type]
 
 
-async def begun(notifier: Notified, on_look: Callable[[], None] = nothing, on_end: Callable[[], None] = nothing) -> Hush:
+async def begun(
+    notifier: Notified, on_look: Callable[[], None] = nothing, on_end: Callable[[], None] = nothing
+) -> Hush:
     hush = made(notifier, on_look, on_end)
     for _ in range(RINGS):
         hush.rung()

@@ -201,7 +201,7 @@ def is_not(condition: Callable[[AsyncEngine], Awaitable[bool]], engine: AsyncEng
 
 async def both_sleep(engine: AsyncEngine) -> bool:
     async with engine.connect() as connection:
-        return await connection.scalar(text(SLEEPERS)) == 2
+        return bool(await connection.scalar(text(SLEEPERS)) == 2)
 
 
 async def until_hushed(engine: AsyncEngine, events: Recorder) -> None:
