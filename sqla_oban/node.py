@@ -11,6 +11,7 @@ from sqla_oban.engine.acker import Acker
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.executors import Executors
 from sqla_oban.engine.heartbeat import Heartbeat
+from sqla_oban.engine.hush import Hush
 from sqla_oban.engine.leader import Leader
 from sqla_oban.engine.notifier import Notifier
 from sqla_oban.engine.producer import Producer
@@ -120,6 +121,7 @@ class Node:
         services = (self.queues, *self._upkeep, *self._producers)
         await asyncio.gather(*(_quietly(service.stop()) for service in services))
         await asyncio.gather(*(_quietly(late.stop()) for late in self._producers))  # of queues started meanwhile
+        await asyncio.gather(*(_quietly(producer.leave()) for producer in self._producers))
         for service in (*self._guards, *filter(None, [self._leader])):
             await _quietly(self._pulse.run(service.stop()))
         await self._drain(grace, hurry or asyncio.Event())
@@ -187,11 +189,13 @@ class Node:
     def _make_producer(self, queue: str, limit: int) -> Producer:
         uuid, node = producer_id(), self._settings.node
         executor = self._executors.make(queue, holder=[node, str(uuid)])
+        sleep = Sleep(self._notifier, self._pulse, queue, on_look=self._stager.wake)
         return Producer(
             self._links["claim"],
             executor,
             self._acker,
-            Sleep(self._notifier, self._pulse, queue, on_look=self._stager.wake),
+            sleep,
+            Hush(self._notifier, self._pulse, queue, on_look=self._stager.wake, on_end=sleep.doubt),
             uuid=uuid,
             node=node,
             queue=queue,

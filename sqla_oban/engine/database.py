@@ -223,7 +223,11 @@ SESSION = text(
     "CASE WHEN NOT pooled THEN set_config('default_transaction_isolation', 'read committed', false) END, "
     "CASE WHEN NOT pooled THEN set_config('lock_timeout', :lock_timeout, false) END, "
     "CASE WHEN NOT pooled THEN set_config('idle_session_timeout', '0', false) END, "
-    "CASE WHEN NOT pooled THEN set_config('application_name', :application, false) END "
+    "CASE WHEN NOT pooled THEN set_config('application_name', :application, false) END, "
+    "CASE WHEN NOT pooled THEN set_config('tcp_keepalives_idle', '5', false) END, "  # no node's locks outlive it
+    "CASE WHEN NOT pooled THEN set_config('tcp_keepalives_interval', '2', false) END, "
+    "CASE WHEN NOT pooled THEN set_config('tcp_keepalives_count', '3', false) END, "
+    "CASE WHEN NOT pooled THEN set_config('tcp_user_timeout', '10000', false) END "
     "FROM (SELECT pg_backend_pid() <> CAST(:promised AS integer) AS pooled) AS found"
 )
 """Whether the session is ours alone; if so, its settings. `datestyle` is one that PgBouncer gives each client back."""

@@ -21,7 +21,7 @@ from sqla_oban.engine.notices import decode, encode
 from sqla_oban.engine.service import Service
 from sqla_oban.errors import reason
 from sqla_oban.identifiers import quoted
-from sqla_oban.queries.wake import NOTIFY, WRITERS, drop, hold
+from sqla_oban.queries.wake import NOTIFY, WRITERS, drop, end_hush, hold, hush
 from sqla_oban.settings import NotifierSettings
 from sqla_oban.telemetry.events import ListenerDown, ListenerUp
 
@@ -69,6 +69,7 @@ class Notifier(Service):
         self._mouth = link.another("echo")  # open only behind a pooler, and only to say something
         self._home = home
         self._hold, self._drop = hold(home), drop(home)
+        self._hush, self._end_hush = hush(home), end_hush(home)
         self._jobs_table = f"{quoted(home)}.oban_jobs"
         self._timeout = settings.timeout
         self._echo_channel = f"sqla_oban_{token_hex(8)}"
@@ -147,6 +148,27 @@ class Notifier(Service):
     async def leave(self, queue: str) -> None:
         """Be rung for `queue` no longer."""
         await self._link.execute(self._drop, {"queue": queue})
+
+    async def hush(self, queue: str) -> int | None:
+        """Have nobody rung for `queue` from now on.
+
+        Returns the generation of the connection that holds the key; None where another node hushes, notifications do
+        not arrive, or a pooler may lend the session to others.
+        """
+        if not self.hearing or self._link.pooled:
+            return None
+        taken = (await self._link.execute(self._hush, {"queue": queue}))[0][0]
+        return self.generation if taken else None
+
+    async def end_hush(self, queue: str, generation: int) -> None:
+        """Have those rung again who sleep, and have them look for what they were not rung for."""
+        try:
+            if generation == self.generation:  # else the key went with its connection
+                await self._link.execute(self._end_hush, {"queue": queue})
+            await self.notify("insert", {"queue": queue, "unrung": True})
+        except BaseException:
+            await self._link.drop()  # a key that could not be given back would keep the queue silent
+            raise
 
     async def _listen(self, connection: AsyncConnection) -> None:
         self._deaf("the connection was replaced")  # what was said in between is lost

@@ -17,6 +17,7 @@ from sqla_oban.engine.executor import Executor
 from sqla_oban.engine.failures import concerns_a_row
 from sqla_oban.engine.front import Front
 from sqla_oban.engine.herd import Herd
+from sqla_oban.engine.hush import EVERY, Hush
 from sqla_oban.engine.running import Running
 from sqla_oban.engine.service import Service
 from sqla_oban.engine.sleep import Sleep
@@ -59,6 +60,7 @@ class Producer(Service):
         executor: Executor,
         acker: Acker,
         sleep: Sleep,
+        hush: Hush,
         *,
         uuid: UUID,
         node: str,
@@ -76,6 +78,7 @@ class Producer(Service):
         self._link = link
         self._acker = acker
         self._sleep = sleep
+        self._hush = hush
         self._holder = [node, str(uuid)]
         self._release = release(schema)
         self._front = Front()
@@ -97,8 +100,12 @@ class Producer(Service):
         self._front.rewind_soon()
         self.wake()
 
-    def hear(self) -> None:
-        """A notice says that there is new work, to this node and to others."""
+    def hear(self, *, unrung: bool) -> None:
+        """A notice says that there is new work, to this node and to others; or may be, for which nobody rang."""
+        if unrung:
+            self._sleep.doubt()
+        else:
+            self._hush.rung()
         if self._answer is not None:  # the look that is to come finds it as well
             return
         if seconds := self._herd.hold_back():
@@ -122,12 +129,17 @@ class Producer(Service):
                     return None
                 self._set_running(claimed)
             self._tell_herd(len(claimed))
-            if len(claimed) < demand and not await self._is_more_expected():
+            if len(claimed) == demand:
+                continue
+            if await self._hush.lasts(len(claimed)):
+                return EVERY
+            if not await self._is_more_expected():
                 return self._sleep.pause
         return await self._wait_for_room()
 
-    async def hush(self) -> None:
-        """Be rung no longer; to be called once it has stopped."""
+    async def leave(self) -> None:
+        """Be rung no longer, and keep nobody else from it; to be called once it has stopped."""
+        await self._hush.end()
         await self._sleep.end()
 
     def pause(self) -> None:
@@ -166,10 +178,6 @@ class Producer(Service):
         self._fenced = False
         self._audited = -math.inf
         self.look()
-
-    def cancel(self, job_id: int, attempt: int | None) -> None:
-        """Stop a job if it runs here, in that attempt or whichever it is in."""
-        self.running.cancel(job_id, attempt)
 
     async def release(self) -> None:
         """Hand back what is still executing in this producer's name and is not running here."""
@@ -226,6 +234,7 @@ class Producer(Service):
 
     async def _is_more_expected(self) -> bool:
         """After a short claim: whether there may be more, before the front or in commits under way."""
+        await self._hush.end()
         if not self._front.at_start:
             self._front.rewind()
             return True
@@ -241,6 +250,7 @@ class Producer(Service):
         self._bell.set()
 
     async def _wait_for_room(self) -> float | None:
+        await self._hush.end()  # at once: nobody else is rung meanwhile
         if not self.paused and not self._fenced and self._acker.room <= 0:
             return ACKS_FULL
         if not self._sleep.holds_key:

@@ -106,7 +106,7 @@ class Producers:
             await asyncio.shield(stopped)
         finally:
             await stopped  # also if the node stops meanwhile: nothing is claimed after that
-        await _tried("asking not to be rung", producer.hush())
+        await _tried("asking not to be rung", producer.leave())
         await producer.running.drain(self._grace)
         unfinished = producer.running.abandon()
         await producer.running.drain(STOPPING)

@@ -30,6 +30,8 @@ class Sleep:
         self._generation: int | None = None
         self._writers: list[str] = []
         self._since = 0.0
+        self._doubts = 0
+        self._dispelled = 0
 
     @property
     def holds_key(self) -> bool:
@@ -41,13 +43,23 @@ class Sleep:
         """Seconds until the next look for earlier writers; None when nothing but a wake-up is to be waited for."""
         return max(SHORTEST, (time.monotonic() - self._since) / 8) if self._writers else None
 
+    def doubt(self) -> None:
+        """There may be writers that did not ring though we held the key: look for them again. Safe from any thread."""
+        self._doubts += 1
+
     async def fall(self) -> bool:
         """To be called after a claim found nothing; returns whether to look once more before sleeping."""
         if not self._notifier.hearing:
             return False
+        doubts = self._doubts  # what comes later is left for the next time
         if not self.holds_key:
             self._since = time.monotonic()
             self._generation, self._writers = await self._pulse.run(self._notifier.rest(self._queue))
+            self._dispelled = doubts
+        elif doubts != self._dispelled:
+            self._since = time.monotonic()
+            self._writers = await self._pulse.run(self._notifier.writers(None))
+            self._dispelled = doubts
         elif not self._writers or not await self._writers_ended():
             return False
         self._on_look()

@@ -73,7 +73,7 @@ class Stager(Service):
             telemetry.emit(JobsStaged(node=self.node, queues=tuple(sorted(found.queues)), count=found.jobs))
         for producer in self._producers:
             for job_id, attempt in found.doomed:
-                producer.cancel(job_id, attempt)
+                producer.running.cancel(job_id, attempt)
             if producer.queue in found.queues or producer.queue in found.waiting:
                 producer.look()
         if found.jobs >= self._limit:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from sqla_oban.engine.notifier import Notifier
@@ -50,7 +51,8 @@ class Switchboard:
             return
         producer = self._producers.open.get(str(notice.get("queue")))
         if producer is not None:
-            self._loop.call_soon_threadsafe(producer.hear)
+            hear = partial(producer.hear, unrung=notice.get("unrung") is True)
+            self._loop.call_soon_threadsafe(hear)
 
     def _on_signal(self, notice: Mapping[str, Any]) -> None:
         signal = understood(notice)
@@ -68,7 +70,7 @@ class Switchboard:
         match signal:
             case Kill():
                 for producer in self._producers:
-                    producer.cancel(signal.job_id, signal.attempt)
+                    producer.running.cancel(signal.job_id, signal.attempt)
             case Steer() | QueuesChanged():
                 self._queues.hear(signal, notice)
             case CronsChanged():

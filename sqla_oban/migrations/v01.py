@@ -150,7 +150,13 @@ UPGRADE = (
       SELECT hashtextextended(queue, {jobs_literal}::regclass::oid::bigint)
     $oban$
     """,
-    # Rings only when somebody sleeps: an unconditional NOTIFY makes all commits queue up behind one lock.
+    # A producer that looks by itself every few milliseconds holds this one, exclusively; minus tells the two apart.
+    """
+    CREATE OR REPLACE FUNCTION {schema}.oban_hush_key(queue text) RETURNS bigint LANGUAGE sql STABLE AS $oban$
+      SELECT hashtextextended(queue, -({jobs_literal}::regclass::oid::bigint))
+    $oban$
+    """,
+    # Rings only when somebody sleeps and nobody looks by himself: a NOTIFY makes all commits queue up behind one lock.
     # The probe reads no row and takes no snapshot, so it is right in every isolation level, and it never waits.
     # Lock and unlock stand in one expression, so that no cancel falls between them; the second try is against
     # another prober, who holds the key for a microsecond. A foreign producer holds no key and is always rung.
@@ -159,12 +165,14 @@ UPGRADE = (
     LANGUAGE plpgsql AS $oban$
     DECLARE
       key bigint := {schema}.oban_wake_key($1);
+      hush bigint := {schema}.oban_hush_key($1);
     BEGIN
       IF current_setting('sqla_oban.notify', true) = 'off' THEN
         RETURN false;
       END IF;
       IF (CASE WHEN pg_try_advisory_lock(key) OR pg_try_advisory_lock(key)
             THEN NOT pg_advisory_unlock(key) ELSE true END)
+           AND (CASE WHEN pg_try_advisory_lock_shared(hush) THEN pg_advisory_unlock_shared(hush) ELSE false END)
          OR EXISTS (SELECT FROM {schema}.oban_producers p WHERE p.queue = $1 AND NOT p.meta ? 'ttl')
       THEN
         PERFORM pg_notify({schema_literal} || '.oban_insert',
@@ -273,6 +281,7 @@ DOWNGRADE = (
       DROP FUNCTION {{schema}}.oban_jobs_wake();
       DROP FUNCTION {{schema}}.oban_signal(jsonb);
       DROP FUNCTION {{schema}}.oban_ring(text, boolean);
+      DROP FUNCTION {{schema}}.oban_hush_key(text);
       DROP FUNCTION {{schema}}.oban_wake_key(text);
       {GIVE_BACK}
       DROP TABLE {{schema}}.oban_producers;

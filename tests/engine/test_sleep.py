@@ -18,8 +18,8 @@ class Notified:
     async def rest(self, _: str) -> tuple[int, list[str]]:
         return self.generation, list(self.writing)
 
-    async def writers(self, among: list[str]) -> list[str]:
-        return [writer for writer in among if writer in self.writing]
+    async def writers(self, among: list[str] | None) -> list[str]:
+        return [writer for writer in self.writing if among is None or writer in among]
 
     async def leave(self, _: str) -> None: ...
 
@@ -81,3 +81,15 @@ async def test_who_has_no_room_is_not_rung() -> None:
     await falling.fall()
     await falling.end()
     assert not falling.holds_key
+
+
+async def test_a_doubt_has_it_look_for_writers_anew() -> None:
+    notifier = Notified()
+    falling = sleep(notifier)
+    await falling.fall()
+    assert await falling.fall() is False
+    notifier.writing.append("3/99")
+    falling.doubt()
+    assert await falling.fall() is True
+    assert falling.pause is not None
+    assert await falling.fall() is False

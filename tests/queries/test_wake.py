@@ -5,11 +5,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sqla_oban.queries.wake import NOTIFY, WRITERS, drop, hold
+from sqla_oban.queries.wake import NOTIFY, WRITERS, drop, end_hush, hold, hush
 from tests.queries.table import Table, ago
 from tests.support import eventually
 
 HOLD, DROP = hold(None), drop(None)
+HUSH, END_HUSH = hush(None), end_hush(None)
 
 
 @pytest.fixture
@@ -18,6 +19,15 @@ async def sleeper(engine: AsyncEngine) -> AsyncIterator[Table]:
     async with engine.connect() as connection:
         yield Table(await connection.execution_options(isolation_level="AUTOCOMMIT"))
         await connection.execute(text("SELECT pg_advisory_unlock_all()"))
+
+
+@pytest.fixture
+async def hushing(engine: AsyncEngine) -> AsyncIterator[Table]:
+    """A third session, because one's own locks are in nobody's way."""
+    async with engine.connect() as connection:
+        yield Table(await connection.execution_options(isolation_level="AUTOCOMMIT"))
+        if not connection.invalidated:
+            await connection.execute(text("SELECT pg_advisory_unlock_all()"))
 
 
 async def rings(table: Table, queue: str = "default") -> bool:
@@ -40,11 +50,49 @@ async def test_two_that_sleep_on_one_queue_hold_the_key_together(table: Table, s
     await table.run(DROP, queue="default")
 
 
+async def test_nobody_is_rung_while_somebody_hushes(table: Table, sleeper: Table, hushing: Table) -> None:
+    for queue in ("default", "other"):
+        await sleeper.run(HOLD, queue=queue)
+    await hushing.run(HUSH, queue="default")
+    during, of_another_queue = await rings(table), await rings(table, "other")
+    due_soon = await table.scalar("SELECT oban_ring('default', true)")
+    await hushing.run(END_HUSH, queue="default")
+    assert (during, of_another_queue, due_soon, await rings(table)) == (False, True, False, True)
+
+
+async def test_one_hushes_at_a_time(table: Table, sleeper: Table) -> None:
+    assert await sleeper.run(HUSH, queue="default") == [(True,)]
+    assert await table.run(HUSH, queue="default") == [(False,)]
+    await sleeper.run(END_HUSH, queue="default")
+    assert await table.run(HUSH, queue="default") == [(True,)]
+    await table.run(END_HUSH, queue="default")
+
+
+async def test_the_hush_of_a_killed_session_is_over(table: Table, sleeper: Table, hushing: Table) -> None:
+    await sleeper.run(HOLD, queue="default")
+    await hushing.run(HUSH, queue="default")
+    pid = await hushing.scalar("SELECT pg_backend_pid()")
+    assert not await rings(table)
+    await table.scalar(f"SELECT pg_terminate_backend({pid}, 10000)")
+    assert await rings(table)
+    await hushing.connection.invalidate()
+
+
+async def test_a_foreign_producer_is_rung_while_somebody_hushes(table: Table, sleeper: Table) -> None:
+    await table.add_producer(beaten=ago(0), meta="{}")
+    await sleeper.run(HUSH, queue="default")
+    assert await rings(table)
+    await sleeper.run(END_HUSH, queue="default")
+
+
 async def test_ringing_leaves_no_lock_behind(table: Table, sleeper: Table) -> None:
     for _ in range(3):
         await rings(table)
     await sleeper.run(HOLD, queue="default")
     assert await rings(table)
+    await sleeper.run(HUSH, queue="default")
+    assert await rings(table, "other") is False
+    assert await rings(table) is False
     locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
     assert await table.scalar(locks) == 0
 
