@@ -88,9 +88,10 @@ def _check(jobs: list[Any]) -> None:
     for job in jobs:
         if not isinstance(job, JobMixin):
             raise InvalidJob(f"insert_all() takes jobs, got {shown(job)}")
-        if instance_state(job).key is not None or instance_state(job).session_id is not None:
+        state = instance_state(job)
+        if state.key is not None or state.session_id is not None:
             raise InvalidJob(f"{job!r} is stored already or in a session; insert_all() takes new jobs")
-        if len(instance_state(job).mapper.tables) > 1:
+        if len(state.mapper.tables) > 1:
             raise InvalidJob(
                 f"{job!r} is stored in several tables, which insert_all() cannot do; add it to the session"
             )

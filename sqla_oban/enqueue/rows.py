@@ -66,23 +66,18 @@ def is_plain(mapper: Mapper[Any]) -> bool:
     return table.name == JOBS.name and set(mapper.column_attrs.keys()) == COLUMNS and not mapper.polymorphic_on
 
 
-@lru_cache(maxsize=256)
-def _statement(table: Table) -> Executable:
-    return insert_jobs(table)
-
-
 def insert_rows(target: Any, jobs: list[Any]) -> None:
     """Insert plain jobs by one statement, or one for each run of jobs for the same table."""
     for table, some in groupby(jobs, lambda job: instance_state(job).mapper.local_table):
-        _insert(target, _statement(table), list(some))
+        _insert(target, table, list(some))
 
 
-def _insert(target: Any, statement: Executable, jobs: list[Any]) -> None:
-    rows = json.dumps([_row(ord_, job) for ord_, job in enumerate(jobs)], default=stored)
-    inserted = Inserted._make(target.execute(statement, {"rows": rows}).one())
-    for job, id_, inserted_at, scheduled_at in zip(jobs, *inserted, strict=True):
+def _insert(target: Any, table: Any, jobs: list[Any]) -> None:
+    shapes = [_shape(tuple(job.__dict__)) for job in jobs]
+    rows = [_row(ord_, job, shapes[ord_].given) for ord_, job in enumerate(jobs)]
+    inserted = _sent(target, table, rows)
+    for job, shape, id_, inserted_at, scheduled_at in zip(jobs, shapes, *inserted, strict=True):
         held = job.__dict__
-        shape = _shape(tuple(held))
         held["id"], held["inserted_at"], held["scheduled_at"] = id_, _utc(inserted_at), _utc(scheduled_at)
         held.update(shape.defaults)
         for name, make in shape.containers:
@@ -91,9 +86,20 @@ def _insert(target: Any, statement: Executable, jobs: list[Any]) -> None:
     remember(target, jobs)
 
 
-def _row(ord_: int, job: JobMixin) -> dict[str, Any]:
+def _sent(target: Any, table: Table, rows: list[dict[str, Any]]) -> Inserted:
+    said = frozenset(name for some in {tuple(row) for row in rows} for name in some)
+    sent = {"rows": json.dumps(rows, default=stored)}
+    return Inserted._make(target.execute(_statement(table, said), sent).one())
+
+
+@lru_cache(maxsize=256)
+def _statement(table: Table, said: frozenset[str]) -> Executable:
+    return insert_jobs(table, said)
+
+
+def _row(ord_: int, job: JobMixin, given: tuple[str, ...]) -> dict[str, Any]:
     held = job.__dict__
-    row = {name: held[name] for name in _shape(tuple(held)).given}
+    row = {name: held[name] for name in given}
     row["ord"] = ord_
     if job.schedule_in is not None:
         row["delay"] = job.schedule_in.total_seconds()

@@ -11,9 +11,9 @@ from sqlalchemy import (
     Integer,
     SmallInteger,
     Table,
+    TableValuedAlias,
     Text,
     bindparam,
-    case,
     cast,
     column,
     func,
@@ -39,6 +39,8 @@ GIVEN: Final[dict[str, tuple[TypeEngine[Any], str]]] = {
 }
 """What a job may say of itself when it is inserted, with its type and the column's default: an INSERT ... SELECT cannot
 say DEFAULT for a single row."""
+TIMES: Final[dict[str, TypeEngine[Any]]] = {"delay": Float(53), "scheduled_at": DateTime()}
+"""What it may say of the moment from which it may run: a number of seconds from the INSERT on, or the moment."""
 
 
 class Inserted(NamedTuple):
@@ -49,29 +51,41 @@ class Inserted(NamedTuple):
     scheduled_ats: list[datetime]
 
 
-def insert_jobs(table: Table) -> Executable:
+def insert_jobs(table: Table, said: frozenset[str]) -> Executable:
     """Inserts `rows`, a JSON array of objects, into a table of jobs in their order; returns one row, `Inserted`.
 
     One parameter for any number of rows, as fast as COPY, on every driver; and one row of three arrays, because rows
     are what drivers and SQLAlchemy take their time for. `ord` numbers the rows. The identity column counts in the
     order in which rows are inserted, so the ids, sorted, are those of the rows in order. A `delay` in seconds is
     counted from the INSERT, by PostgreSQL's clock.
+
+    Args:
+        said: what any of the rows says, of `GIVEN` and `TIMES`; all else is left to the columns' own defaults, because
+            each that is read and written costs time.
     """
-    columns: list[Any] = [column("ord", Integer), column("delay", Float(53)), column("scheduled_at", DateTime)]
-    columns += [column(name, kind) for name, (kind, _) in GIVEN.items()]
+    given = {name: one for name, one in GIVEN.items() if name in said}
+    columns: list[Any] = [column("ord", Integer), *(column(name, kind) for name, kind in TIMES.items() if name in said)]
+    columns += [column(name, kind) for name, (kind, _) in given.items()]
     rows = (
         func.jsonb_to_recordset(cast(bindparam("rows", type_=Text), JSONB))
         .table_valued(*columns)
         .render_derived(name="job", with_types=True)
     )
     values: dict[str, ColumnElement[Any]] = {
-        name: func.coalesce(rows.c[name], literal_column(default, kind)) for name, (kind, default) in GIVEN.items()
+        name: func.coalesce(rows.c[name], literal_column(default, kind)) for name, (kind, default) in given.items()
     }
-    values["state"] = cast(values["state"], table.c.state.type)  # lies in the schema of the table
-    delayed = case((rows.c.delay.is_not(None), now() + seconds(rows.c.delay)), else_=rows.c.scheduled_at)
-    values["scheduled_at"] = func.coalesce(delayed, func.timezone(constant("UTC"), func.now()))
+    if "state" in values:
+        values["state"] = cast(values["state"], table.c.state.type)  # lies in the schema of the table
+    if moments := _moments(rows):
+        values["scheduled_at"] = func.coalesce(*moments, func.timezone(constant("UTC"), func.now()))
     ordered = select(*values.values()).order_by(rows.c.ord)
-    moments = (type_coerce(table.c[name], DateTime).label(name) for name in ("inserted_at", "scheduled_at"))
-    new = insert(table).from_select(list(values), ordered, include_defaults=False).returning(table.c.id, *moments)
+    decided = (type_coerce(table.c[name], DateTime).label(name) for name in ("inserted_at", "scheduled_at"))
+    new = insert(table).from_select(list(values), ordered, include_defaults=False).returning(table.c.id, *decided)
     inserted = new.cte("inserted")
     return select(*(func.array_agg(aggregate_order_by(one, inserted.c.id)) for one in inserted.c))
+
+
+def _moments(rows: TableValuedAlias) -> list[ColumnElement[Any]]:
+    """When a row is due, by what it says; NULL where it says nothing."""
+    delayed = [now() + seconds(rows.c.delay)] if "delay" in rows.c else []
+    return [*delayed, *([rows.c.scheduled_at] if "scheduled_at" in rows.c else [])]
