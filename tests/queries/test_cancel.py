@@ -52,7 +52,7 @@ async def test_whatever_the_outcome_the_job_ends_cancelled(state: JobState, tabl
 
 async def test_a_release_and_a_rescue_end_it_as_well(table: Table) -> None:
     for statement, asked in (
-        (RELEASE, {"producer": "me", "keep": []}),
+        (RELEASE, {"producer": "me", "keep": [], "only": None}),
         (RESCUE, {"batch": 10, "grace": 1.0, "rescue_after": 1e-9, "aside": []}),
     ):
         row, other = await executing(table), await executing(table, requested=False)
@@ -101,7 +101,7 @@ async def test_no_row_that_the_database_accepts_breaks_it(attempted_at: str, met
     job_id = await table.add_executing("me", attempted_at=attempted_at, meta=meta)
     assert [row[0] for row in await table.run(CANCEL)] == [job_id]
     await doomed(table, "me")
-    await table.run(RELEASE, producer="me", keep=[])
+    await table.run(RELEASE, producer="me", keep=[], only=None)
     assert await table.scalar("SELECT CAST(state AS text) FROM oban_jobs") in {"cancelled", "available"}
 
 
