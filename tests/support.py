@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import pytest
@@ -82,6 +83,15 @@ async def enqueue(engine: AsyncEngine, *new: Job) -> list[int]:
     async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
         session.add_all(new)
     return [job.id for job in new]
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, all of it: its first thread is a zombie while others of its threads still end."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return "\nState:\tZ" in status and "\nThreads:\t1\n" in status
 
 
 def fast_settings() -> dict[str, Any]:

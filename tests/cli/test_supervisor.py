@@ -13,6 +13,7 @@ from sqlalchemy import URL, create_engine, insert, select, text
 
 from sqla_oban import Job
 from tests.cli.command import run, running
+from tests.support import is_gone
 
 APP = """
 import asyncio
@@ -98,13 +99,6 @@ def both_are_up(command: Any) -> None:
 def children(pid: int) -> list[int]:
     """The runners of a supervisor."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return True
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system has no /proc to find them by")

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from sqla_oban.telemetry.events import JobFailed, JobFinished, JobStarted
 from tests.engine.process_app import hang, hang_for_a_moment, here, pack, ship, there
 from tests.faults.payments import Base, pay
 from tests.shop import Order, make_orders, make_runs, runs
-from tests.support import Recorder, both_drivers, enqueue, eventually, jobs
+from tests.support import Recorder, both_drivers, enqueue, eventually, is_gone, jobs
 
 STARTING = 240.0
 """Seconds that jobs may take here: processes that start on a busy machine take their time."""
@@ -47,13 +46,6 @@ async def ended(engine: AsyncEngine, number: int) -> list[Job]:
 
 async def finished(events: Recorder, **fields: Any) -> None:
     await eventually(lambda: bool(events.of(JobFinished, **fields)), f"a job to end as {fields}", patience=STARTING)
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return True
 
 
 @both_drivers

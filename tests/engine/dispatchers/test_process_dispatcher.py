@@ -20,7 +20,7 @@ from sqla_oban.errors import ProcessNotStarted, WorkerDied
 from sqla_oban.settings import ProcessSettings
 from sqla_oban.workers.registry import REGISTRY
 from tests.contracts.test_dispatchers import an_execution
-from tests.support import PATIENCE, eventually
+from tests.support import PATIENCE, eventually, is_gone
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -63,14 +63,6 @@ async def make() -> AsyncIterator[Callable[..., Work]]:
     yield make_one
     for pool in pools:
         await pool.close()
-
-
-def runs(pid: int) -> bool:
-    """Whether there is such a process, and not only its body."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
 
 
 async def test_an_idle_process_is_used_again(work: Work) -> None:
@@ -116,11 +108,11 @@ async def test_a_worker_that_goes_on_when_it_is_told_to_stop_is_killed_with_what
     task = asyncio.create_task(work.run("stay", begun=str(begun)))
     await eventually(begun.exists)
     pids = [int(pid) for pid in begun.read_text().split()]
-    assert all(runs(pid) for pid in pids)
+    assert not any(is_gone(pid) for pid in pids)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await eventually(lambda: not any(runs(pid) for pid in pids))
+    await eventually(lambda: all(is_gone(pid) for pid in pids))
 
 
 async def test_a_worker_is_killed_also_when_its_task_is_cancelled_twice(work: Work, tmp_path: Path) -> None:
@@ -132,7 +124,7 @@ async def test_a_worker_is_killed_also_when_its_task_is_cancelled_twice(work: Wo
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await eventually(lambda: not runs(int(begun.read_text().split()[0])))
+    await eventually(lambda: is_gone(int(begun.read_text().split()[0])))
 
 
 async def test_an_async_worker_is_cancelled_and_its_process_goes_on(work: Work, tmp_path: Path) -> None:
@@ -187,14 +179,14 @@ async def test_a_process_that_dies_while_it_is_idle_costs_no_job(make: Callable[
     work = make()
     first = await work.pid()
     os.kill(first, 9)
-    await eventually(lambda: not runs(first))
+    await eventually(lambda: is_gone(first))
     assert await work.pid() != first
 
 
 async def test_processes_that_are_not_needed_any_more_end(make: Callable[..., Work]) -> None:
     work = make(most=0)
     pid = await work.pid()
-    await eventually(lambda: not runs(pid))
+    await eventually(lambda: is_gone(pid))
 
 
 @pytest.mark.parametrize(
@@ -255,7 +247,7 @@ async def test_closing_ends_all_processes_those_that_start_as_well(make: Callabl
         await busy
     with pytest.raises((ProcessNotStarted, WorkerDied)):
         await starting
-    assert not runs(idle)
+    assert is_gone(idle)
     with pytest.raises(RuntimeError, match="the pool is closed"):
         await work.run("pid")
 
