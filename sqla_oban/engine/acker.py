@@ -133,12 +133,13 @@ class Acker(Service):
         """Write `batch` in one statement; returns those whose rows were locked."""
         arrays = parameters(batch)
         written = [row[0] for row in await self._link.fetch(ACK, arrays)]
-        missing = Counter(ack.id for ack in batch)  # twice, where a job was claimed again while it still ran here
-        missing.subtract(written)
         locked: set[int] = set()
-        if missing.total():
+        late: tuple[int, ...] = ()
+        if len(written) < len(batch):
             locked = {row[0] for row in await self._link.fetch(STILL_EXECUTING, arrays)}
-        late = tuple(job_id for job_id in missing.elements() if job_id not in locked)
+            missing = Counter(ack.id for ack in batch)  # twice, where a job was claimed again while it still ran here
+            missing.subtract(written)
+            late = tuple(job_id for job_id in missing.elements() if job_id not in locked)
         if late:
             log.info("%d outcomes came late and changed nothing: the jobs were no longer ours", len(late))
         telemetry.emit(AcksWritten(node=self.node, written=len(written), late=late))

@@ -5,7 +5,6 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, timedelta
 from functools import partial
 from typing import Any
@@ -34,6 +33,8 @@ from sqla_oban.workers.registry import Registry
 
 MAX_ERROR = 50_000
 """Characters of a traceback that are kept, half from each end: errors accumulate in the row with every attempt."""
+READ_JSON = json.JSONDecoder().raw_decode
+"""As `json.loads`, for text that PostgreSQL wrote: there is no white space around it to be looked for."""
 ON_REQUEST = "on request, while it was running"
 MAX_SUMMARY = 1_000
 """Characters of an exception's first line that an event carries."""
@@ -101,7 +102,7 @@ class Executor:
         if job.cancelled:
             return Cancel(ON_REQUEST)
         definition = self._registry.get(claimed.worker)
-        args = json.loads(claimed.args)
+        args, _ = READ_JSON(claimed.args)
         if is_overdue(claimed, definition.rules.deadline):
             return Cancel(f"it did not begin within {definition.rules.deadline:g} s after it was due")
         load = partial(self._load, job, definition)
@@ -239,7 +240,7 @@ def is_overdue(claimed: Claimed, deadline: float | None) -> bool:
 def judged(claimed: Claimed, result: object, *, cancelled: bool) -> Ack:
     """What a result means; of a cancelled job, whatever it is, that the job is cancelled."""
     ack = _meant(claimed, result)
-    return replace(ack, state=JobState.CANCELLED, delay=None, refund=False) if cancelled else ack
+    return ack._replace(state=JobState.CANCELLED, delay=None, refund=False) if cancelled else ack
 
 
 def _stopped(claimed: Claimed, raised: BaseException) -> Ack:
@@ -251,6 +252,8 @@ def _stopped(claimed: Claimed, raised: BaseException) -> Ack:
 
 def _meant(claimed: Claimed, result: object) -> Ack:
     match result:
+        case None:
+            return Ack(claimed.id, claimed.attempted_at, JobState.COMPLETED)
         case Snooze():
             meta = None if result.meta is None else json.dumps(dict(result.meta))
             return Ack(claimed.id, claimed.attempted_at, JobState.SCHEDULED, delay=result.delay, refund=True, meta=meta)

@@ -78,4 +78,5 @@ class Front:
         elif self._onwards is not None:
             lost = max(0.0, taken - self._onwards)
             self._rewind_at = min(self._rewind_at, now + SHARE * lost)
-        self._keys |= {job.priority: Key.of(job) for job in claimed}
+        last = {job.priority: job for job in claimed}
+        self._keys |= {priority: Key.of(job) for priority, job in last.items()}

@@ -1,10 +1,9 @@
 """Write how jobs ended."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -43,8 +42,7 @@ from sqla_oban.queries.expressions import (
 from sqla_oban.states import JobState
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(NamedTuple):
     """How one execution of a job ended.
 
     Args:

@@ -78,12 +78,10 @@ class Arguments:
         """
         if not isinstance(stored, dict):
             raise InvalidArguments(f"{self._name}: the job's args are {type(stored).__name__}, not an object")
-        if not (self.required <= stored.keys() and (self._rest or self._named.keys() >= stored.keys())):
-            self._refuse(stored)
-        given = [name for name in self._positional if name in stored]
-        if given != self._positional[: len(given)]:  # one is left out before another, which no call can say
-            self._refuse(stored)
-        return {name: self._decoded(name, value) for name, value in stored.items()}
+        decoders = self._decoders
+        if stored.keys() != decoders.keys():
+            self._check(stored)
+        return {name: decoders.get(name, self._decode_rest)(value) for name, value in stored.items()}
 
     def split(self, values: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Positional and keyword arguments of the call."""
@@ -112,9 +110,24 @@ class Arguments:
         converter = self._converter(name)
         return value if converter is None else converter.encode(value)
 
-    def _decoded(self, name: str, value: object) -> object:
+    @cached_property
+    def _decoders(self) -> dict[str, Callable[[object], Any]]:
+        return {name: self._decoder(name) for name in self._named}
+
+    @cached_property
+    def _decode_rest(self) -> Callable[[object], Any]:
+        return self._decoder(self._rest or "")
+
+    def _decoder(self, name: str) -> Callable[[object], Any]:
         converter = self._converter(name)
-        return value if converter is None else converter.decode(value)
+        return _same if converter is None else converter.decode
+
+    def _check(self, stored: dict[str, Any]) -> None:
+        if not (self.required <= stored.keys() and (self._rest or self._named.keys() >= stored.keys())):
+            self._refuse(stored)
+        given = [name for name in self._positional if name in stored]
+        if given != self._positional[: len(given)]:  # one is left out before another, which no call can say
+            self._refuse(stored)
 
     def _refuse(self, stored: dict[str, Any]) -> None:
         left_out = self.required - stored.keys() or set(self._positional) - stored.keys()
@@ -122,3 +135,7 @@ class Arguments:
         unknown = ", ".join(sorted(stored.keys() - self._named.keys())) if self._rest is None else ""
         problems = [f"{what}: {names}" for what, names in (("missing", missing), ("unknown", unknown)) if names]
         raise InvalidArguments(f"the job's args do not fit {self._name}{self._signature}; {'; '.join(problems)}")
+
+
+def _same(value: object) -> object:
+    return value

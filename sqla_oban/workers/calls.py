@@ -16,7 +16,7 @@ from sqla_oban.workers.completion import settle
 from sqla_oban.workers.providing import Provider
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each execution, and that makes it slow
 class Surroundings:
     """What an execution takes place in.
 

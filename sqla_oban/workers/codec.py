@@ -40,6 +40,7 @@ class Codec:
         self._parameter = parameter
         self._where = where
         self._is_json = is_json(annotation)
+        self._is_scalar = annotation in (bool, int, float, str)
         try:
             msgspec.json.Decoder(annotation)
         except (TypeError, msgspec.ValidationError) as error:
@@ -64,6 +65,8 @@ class Codec:
         Raises:
             InvalidArguments: what is stored does not fit the annotation; says where in it.
         """
+        if self._is_scalar and type(stored) is self._annotation:
+            return stored
         try:
             return msgspec.convert(stored, self._annotation, str_keys=True, dec_hook=_made)
         except (TypeError, ValueError) as error:
