@@ -204,7 +204,7 @@ async def test_an_exception_that_python_itself_cannot_tell_fails_the_attempt(
 
 async def test_the_last_attempt_that_fails_discards_the_job(executor: Any) -> None:
     ack = await executed(executor(raising(ValueError("no order"))), LAST)
-    assert ack == replace(ack, state=JobState.DISCARDED, delay=None, refund=False)
+    assert ack == ack._replace(state=JobState.DISCARDED, delay=None, refund=False)
     assert "ValueError: no order" in (ack.error or "")
 
 
