@@ -11,7 +11,7 @@ from sqla_oban.engine.database import Link
 from sqla_oban.engine.failures import concerns_a_row, is_bad_data
 from sqla_oban.engine.service import Service
 from sqla_oban.payload import storable_text
-from sqla_oban.queries.ack import ACK, STILL_EXECUTING, Ack, parameters
+from sqla_oban.queries.ack import ACK, COMPLETE, STILL_EXECUTING, Ack, parameters
 from sqla_oban.settings import AckerSettings
 from sqla_oban.states import JobState
 from sqla_oban.telemetry.events import AckReplaced, AcksDelayed, AcksWritten
@@ -132,7 +132,10 @@ class Acker(Service):
     async def _write(self, batch: list[Ack]) -> list[Ack]:
         """Write `batch` in one statement; returns those whose rows were locked."""
         arrays = parameters(batch)
-        written = [row[0] for row in await self._link.fetch(ACK, arrays)]
+        statement = COMPLETE if all(ack.just_completes for ack in batch) else ACK
+        written = [row[0] for row in await self._link.fetch(statement, arrays)]
+        if statement is COMPLETE and len(written) < len(batch):
+            written += [row[0] for row in await self._link.fetch(ACK, arrays)]
         locked: set[int] = set()
         late: tuple[int, ...] = ()
         if len(written) < len(batch):

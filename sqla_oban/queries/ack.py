@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -28,11 +28,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from sqla_oban.models.job import JOB_STATE
 from sqla_oban.queries.expressions import (
+    CANCEL_REQUESTED,
     JOBS,
     constant,
     counted,
     is_cancel_requested,
     is_executing,
+    literal,
     now,
     object_or_empty,
     parallel,
@@ -61,6 +63,18 @@ class Ack(NamedTuple):
     error: str | None = None
     refund: bool = False
     meta: str | None = None
+
+    @property
+    def just_completes(self) -> bool:
+        """Whether there is nothing to be said but that the job is completed: `COMPLETE` can write it."""
+        return self[2:] == NOTHING_ELSE
+
+
+NOTHING_ELSE = (JobState.COMPLETED, None, None, False, None)
+
+
+ATTEMPT: Final = {"id": (BigInteger, "ids"), "attempted_at": (DateTime, "attempted_ats")}
+"""Which execution of which job, as columns of `parallel`."""
 
 
 def ack(*, skip_locked: bool = True) -> Executable:
@@ -112,6 +126,29 @@ def ack(*, skip_locked: bool = True) -> Executable:
     )
 
 
+def complete() -> Executable:
+    """Writes outcomes of which nothing is to be said but that the job is completed, as `ack` would.
+
+    That is what most are, and it takes three quarters of the time. Rows that are locked, or whose cancellation was
+    requested, are passed over: they are left to `ack`.
+    """
+    done = parallel("done", ATTEMPT)
+    held = (
+        select(JOBS.c.id)
+        .select_from(done)
+        .where(_is_this_execution(done), JOBS.c.meta.op("->")(constant(CANCEL_REQUESTED)).is_(None))
+        .with_for_update(of=JOBS, skip_locked=True)
+        .cte("held")
+        .prefix_with("MATERIALIZED")
+    )
+    return (
+        update(JOBS)
+        .where(JOBS.c.id == held.c.id)
+        .values(state=literal(JobState.COMPLETED), completed_at=now())
+        .returning(JOBS.c.id)
+    )
+
+
 def still_executing() -> Executable:
     """Those of the same outcomes, given in the same way, that could still be written."""
     done = _outcomes()
@@ -122,8 +159,7 @@ def _outcomes() -> TableValuedAlias:
     return parallel(
         "done",
         {
-            "id": (BigInteger, "ids"),
-            "attempted_at": (DateTime, "attempted_ats"),
+            **ATTEMPT,
             "state": (Text, "states"),
             "delay": (Float(53), "delays"),
             "error": (Text, "errors"),
@@ -163,4 +199,4 @@ def _unless_all(usual: object, values: list[Any]) -> list[Any]:
     return [] if values.count(usual) == len(values) else values
 
 
-ACK, STILL_EXECUTING, SETTLE = ack(), still_executing(), ack(skip_locked=False)
+ACK, COMPLETE, STILL_EXECUTING, SETTLE = ack(), complete(), still_executing(), ack(skip_locked=False)

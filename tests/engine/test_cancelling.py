@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sqla_oban import Job, JobState, Record, Snooze, SqlaOban, current_job, job
 from sqla_oban.telemetry.events import JobFinished, JobStarted
@@ -61,6 +61,21 @@ def deaf() -> str:
     entered.set()
     opened.wait()
     return "done"
+
+
+@job(name="cancelling.too_late")
+async def too_late(url: str) -> None:
+    """Ends before this node hears of its cancellation."""
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        await connection.execute(CANCEL_UNHEARD, {"id": current_job().id})
+    await engine.dispose()
+
+
+CANCEL_UNHEARD = text(
+    "UPDATE oban_jobs SET meta = jsonb_build_object('cancel_requested', extract(epoch FROM attempted_at)) "
+    "WHERE id = :id AND state = 'executing'"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -173,6 +188,13 @@ async def test_a_lost_signal_is_found_in_the_table(start: Any, engine: AsyncEngi
             )
         assert (await ended(engine)).state is JobState.CANCELLED
         assert here.cancelled == [job_id]
+
+
+@both_drivers
+async def test_a_job_that_just_completes_before_it_hears_ends_cancelled(start: Any, engine: AsyncEngine) -> None:
+    await start(queues={"default": 5})
+    await enqueue(engine, too_late.new(engine.url.render_as_string(hide_password=False)))
+    assert (await ended(engine)).state == JobState.CANCELLED
 
 
 async def test_a_job_that_was_cancelled_and_retried_runs_to_its_end(start: Any, engine: AsyncEngine) -> None:

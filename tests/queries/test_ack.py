@@ -2,9 +2,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import JobState
-from sqla_oban.queries.ack import ACK, Ack, parameters
+from sqla_oban.queries.ack import ACK, COMPLETE, Ack, parameters
 from tests.queries.table import Table
 
 ENDED = {"completed_at", "discarded_at", "cancelled_at"}
@@ -168,3 +169,37 @@ async def test_what_no_outcome_says_is_not_sent_and_means_completed(table: Table
     assert {name for name, values in parameters(acks).items() if values} == {"ids", "attempted_ats"}
     assert await write(table, *acks) == [ack.id for ack in acks]
     assert set((await table.states()).values()) == {JobState.COMPLETED}
+
+
+@pytest.mark.parametrize("meta", ["'{}'", "'[]'", "'7'", "'null'"])
+async def test_jobs_that_just_complete_are_written_by_a_shorter_statement(meta: str, table: Table) -> None:
+    job_id, at = await claimed(table, meta=meta, priority="9")
+    await table.run(COMPLETE, **parameters([Ack(job_id, at, JobState.COMPLETED)]))
+    short = (await table.job(job_id))._mapping
+    await table.scalar("UPDATE oban_jobs SET state = 'executing', completed_at = NULL RETURNING id")
+    assert await write(table, Ack(job_id, at, JobState.COMPLETED)) == [job_id]
+    long = (await table.job(job_id))._mapping
+    assert short["completed_at"] is not None
+    assert {**long, "completed_at": None} == {**short, "completed_at": None}
+
+
+async def test_it_leaves_what_is_not_so_simple(table: Table, engine: AsyncEngine) -> None:
+    late, locked, cancelled, simple = [await claimed(table) for _ in range(4)]
+    await table.scalar(
+        f"UPDATE oban_jobs SET meta = '{{\"cancel_requested\": 1}}' WHERE id = {cancelled[0]} RETURNING 1"
+    )
+    await table.connection.commit()
+    async with engine.connect() as other:
+        await Table(other).scalar(f"SELECT id FROM oban_jobs WHERE id = {locked[0]} FOR UPDATE")
+        acks = [Ack(*one, JobState.COMPLETED) for one in (locked, cancelled, simple)]
+        acks.append(Ack(late[0], late[1] - timedelta(seconds=1), JobState.COMPLETED))
+        assert [row[0] for row in await table.run(COMPLETE, **parameters(acks))] == [simple[0]]
+
+
+@pytest.mark.parametrize(
+    "more", [{"delay": 1.0}, {"error": "x"}, {"refund": True}, {"meta": "{}"}, {"state": JobState.CANCELLED}]
+)
+def test_an_outcome_of_which_more_is_to_be_said_does_not_just_complete(more: dict[str, Any]) -> None:
+    plain = Ack(1, datetime(2026, 1, 1), JobState.COMPLETED)  # noqa: DTZ001 (as the claim returns it)
+    assert plain.just_completes
+    assert not plain._replace(**more).just_completes
