@@ -11,6 +11,7 @@ from sqlalchemy import (
     Enum,
     Identity,
     Index,
+    Integer,
     Interval,
     PrimaryKeyConstraint,
     SmallInteger,
@@ -140,7 +141,7 @@ class JobMixin:
     unique_states: Mapped[int | None] = mapped_column(SmallInteger, sort_order=-10)
     unique_period: Mapped[timedelta | None] = mapped_column(Interval, sort_order=-10)
     partition: Mapped[str | None] = mapped_column(Text(collation="C"), sort_order=-10)
-    weight: Mapped[int | None] = mapped_column(sort_order=-10)
+    weight: Mapped[int | None] = mapped_column(Integer, sort_order=-10)
 
     def __init__(
         self,

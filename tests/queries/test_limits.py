@@ -1,4 +1,4 @@
-"""What is claimed within limits, statement by statement; `faults/test_limits.py` puts it to the test."""
+"""What is claimed within limits, statement by statement; `test_limits_model.py` puts it to the test by many at once."""
 
 import json
 from collections import Counter
