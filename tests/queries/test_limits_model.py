@@ -196,7 +196,7 @@ def check_rate(plan: Plan, starts: list[dict[str, Any]]) -> None:
 
 def epoch(start: dict[str, Any]) -> int:
     """Microseconds since 1970."""
-    return (start["at"] - datetime(1970, 1, 1)) // timedelta(microseconds=1)  # noqa: DTZ001 (as the column has it)
+    return int((start["at"] - datetime(1970, 1, 1)) / timedelta(microseconds=1))  # noqa: DTZ001 (as the column has it)
 
 
 @pytest.fixture
