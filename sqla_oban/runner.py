@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from sqla_oban.control.crons import Crons
 from sqla_oban.control.jobs import Jobs
-from sqla_oban.control.queues import Queues, Runners
+from sqla_oban.control.queues import Queues
 from sqla_oban.control.rates import RateLimits
 from sqla_oban.control.sessions import Sessions
 from sqla_oban.engine.direct import check_direct, direct_url
@@ -142,11 +142,10 @@ class SqlaOban(Lifespan):
         sessions = Sessions(factory, scope)
         self._jobs = Jobs(sessions, scope)
         self._crons = Crons(sessions, schema=self._settings.schema)
-        runners = Runners(self._settings.name, self._settings.schema)
-        self.limits: Final = RateLimits(sessions, runners=runners, queues=configs)
+        self.limits: Final = RateLimits(sessions, runners=self._settings.runners, queues=configs)
         self._queues = Queues(
             sessions,
-            runners=runners,
+            runners=self._settings.runners,
             node=self._settings.node,
             here=lambda: None if self._node is None else self._node.queues,
         )

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from sqla_oban import JobState, QueueConfig, RateLimit, SqlaOban
+from sqla_oban import JobState, QueueConfig, RateLimit, SqlaOban, insert_all
 from sqla_oban.settings import StagerSettings
 from sqla_oban.telemetry.events import JobFinished, JobStarted, QueueScaled
 from tests.shop import gate, noop, pass_gate
@@ -133,6 +133,16 @@ async def test_a_rate_that_is_given_at_run_time_is_kept_and_can_be_lifted(
     await waiting_for(engine, JobState.COMPLETED, 2)
     await oban.queues.scale("default", rate_limit=False)
     await events.wait_for(JobFinished, count=5)
+
+
+async def test_a_weight_is_stored_however_a_job_is_enqueued(
+    engine: AsyncEngine, sessions: async_sessionmaker[AsyncSession]
+) -> None:
+    heavy = noop.with_options(weight=7)
+    async with sessions() as session, session.begin():
+        session.add(heavy.new())
+        await insert_all(session, [heavy.new(), noop.new()])
+    assert [job.weight for job in await jobs(engine)] == [7, 7, None]
 
 
 async def test_jobs_that_were_sorted_into_partitions_run_where_there_are_none(
