@@ -12,7 +12,7 @@ from sqla_oban.enqueue.insert import insert_all
 from sqla_oban.models import Job, Peer, make_models, metadata
 from sqla_oban.outcomes import Cancel, Record, Snooze
 from sqla_oban.runner import SqlaOban
-from sqla_oban.settings import QueueConfig
+from sqla_oban.settings import QueueConfig, RateLimit
 from sqla_oban.states import JobState
 from sqla_oban.unique import Unique
 from sqla_oban.workers import CronJob, Schedule, current_job, inject, job, worker
@@ -25,6 +25,7 @@ __all__ = [
     "Peer",
     "QueueConfig",
     "QueueInfo",
+    "RateLimit",
     "Record",
     "Schedule",
     "Snooze",

@@ -9,6 +9,7 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import sessionmaker
 
+from sqla_oban.control.queues import Runners
 from sqla_oban.errors import ConfigurationError, InvalidJob, UnsupportedEngine, shown
 from sqla_oban.models import Scope
 from sqla_oban.models.checks import checked_name
@@ -60,6 +61,11 @@ class Settings:
     def schema(self) -> str | None:
         """That of the tables; None for the search path's."""
         return self.scope.schema
+
+    @property
+    def runners(self) -> Runners:
+        """Those that share its queues."""
+        return Runners(self.name, self.schema)
 
 
 def checked_engine(engine: Any) -> AsyncEngine:

@@ -201,6 +201,7 @@ class Node:
             queue=queue,
             limit=limit,
             schema=self._settings.schema,
+            runners=self._settings.name,
         )
 
     def _make_heartbeat(self) -> Heartbeat:

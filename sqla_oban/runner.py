@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from sqla_oban.control.crons import Crons
 from sqla_oban.control.jobs import Jobs
-from sqla_oban.control.queues import Queues, Runners
+from sqla_oban.control.queues import Queues
+from sqla_oban.control.rates import RateLimits
 from sqla_oban.control.sessions import Sessions
 from sqla_oban.engine.direct import check_direct, direct_url
 from sqla_oban.engine.interrupts import handled
@@ -73,6 +74,9 @@ class SqlaOban(Lifespan):
         dependencies: what workers may ask for besides their arguments: functions without arguments, async or sync, by
             the type that they make. What a generator function yields, or a session, is closed after the execution. A
             sync worker that takes a `Session` needs `{Session: sessionmaker(sync_engine)}`.
+
+    Attributes:
+        limits: rate limits for other code than jobs: consume, acquire, available, reset.
 
     Raises:
         UnsupportedEngine: `engine` is no AsyncEngine on PostgreSQL.
@@ -138,9 +142,10 @@ class SqlaOban(Lifespan):
         sessions = Sessions(factory, scope)
         self._jobs = Jobs(sessions, scope)
         self._crons = Crons(sessions, schema=self._settings.schema)
+        self.limits: Final = RateLimits(sessions, runners=self._settings.runners, queues=configs)
         self._queues = Queues(
             sessions,
-            runners=Runners(self._settings.name, self._settings.schema),
+            runners=self._settings.runners,
             node=self._settings.node,
             here=lambda: None if self._node is None else self._node.queues,
         )

@@ -20,6 +20,7 @@ PUBLIC = {
     "QueueConfig",
     "CronJob",
     "QueueInfo",
+    "RateLimit",
     "inject",
     "insert_all",
     "Record",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sqla_oban import JobState, QueueConfig
+from sqla_oban import JobState, QueueConfig, RateLimit
 from sqla_oban.errors import ConfigurationError
 from sqla_oban.settings import (
     AckerSettings,
@@ -50,8 +50,10 @@ NUMBERS = fields_of(int)
 
 def test_every_field_is_covered_here() -> None:
     everything = sum(len(dataclasses.fields(kind)) for kind in CLASSES)
-    others = 8  # PrunerSettings' max_age, max_kept and rules, QueueConfig's paused and executor, and
-    # ProcessSettings' setup, max_jobs and max_memory, see below
+    others = (
+        12  # PrunerSettings' max_age, max_kept and rules, QueueConfig's paused, executor, global_limit, rate_limit,
+    )
+    # partition and burst, and ProcessSettings' setup, max_jobs and max_memory, see below
     assert len(DURATIONS) + len(NUMBERS) == everything - others
 
 
@@ -242,3 +244,45 @@ def test_wrong_settings_of_processes_are_refused(options: dict[str, Any], messag
 
 def test_a_bound_of_memory_may_be_more_than_two_gigabytes() -> None:
     assert ProcessSettings(setup="shop.app:state.oban", max_jobs=1, max_memory=2**40).max_memory == 2**40
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"global_limit": 0}, "QueueConfig.global_limit must be at least 1, got 0"),
+        ({"global_limit": "3"}, "QueueConfig.global_limit must be an integer"),
+        ({"rate_limit": 7}, "QueueConfig.rate_limit must be a RateLimit, as RateLimit(100, 60), got 7"),
+        ({"partition": "worker"}, "QueueConfig.partition divides a limit: give global_limit or rate_limit too"),
+        ({"partition": "args", "global_limit": 1}, 'QueueConfig.partition must be "worker", or a key of the args'),
+        ({"partition": ("args",), "global_limit": 1}, "QueueConfig.partition must be"),
+        ({"partition": ("tags", "x"), "global_limit": 1}, "QueueConfig.partition must be"),
+        ({"partition": ("args", ""), "global_limit": 1}, "the key in QueueConfig.partition must be a non-blank str"),
+        ({"burst": 1}, "QueueConfig.burst must be True or False, got 1"),
+        ({"burst": True, "global_limit": 1}, "QueueConfig.burst lets partitions go past global_limit"),
+        ({"burst": True, "partition": "worker", "rate_limit": RateLimit(1, 1)}, "QueueConfig.burst lets partitions"),
+    ],
+)
+def test_impossible_limits_are_refused_where_they_are_written(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        QueueConfig(**options)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"allowed": 0}, "RateLimit.allowed must be at least 1, got 0"),
+        ({"period": 0}, "RateLimit.period must be a finite number above zero"),
+        ({"period": timedelta(0)}, "RateLimit.period must be a finite number above zero"),
+        ({"period": "60"}, "RateLimit.period must be a number of seconds"),
+        ({"algorithm": "leaky"}, "RateLimit.algorithm must be one of sliding, fixed, bucket, got 'leaky'"),
+    ],
+)
+def test_an_impossible_rate_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        RateLimit(**{"allowed": 1, "period": 1, **options})
+    assert message in str(refused.value)
+
+
+def test_a_rate_is_stored_in_seconds() -> None:
+    assert RateLimit(5, timedelta(minutes=1)).stored() == {"allowed": 5, "period": 60.0, "algorithm": "sliding"}

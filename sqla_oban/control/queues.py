@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from sqla_oban.control.limit_words import limit_words
 from sqla_oban.control.queue_info import QueueInfo
 from sqla_oban.control.sessions import Sessions
 from sqla_oban.errors import ConfigurationError, InvalidJob, shown
@@ -24,7 +25,7 @@ from sqla_oban.queries.queues import (
     signal,
     unsay,
 )
-from sqla_oban.settings import QueueConfig
+from sqla_oban.settings import QueueConfig, RateLimit
 from sqla_oban.settings.checks import named, whole
 
 MAX_DIGITS = 10
@@ -100,14 +101,32 @@ class Queues:
         await self._command(partial(resume, queue=queue, node=node, runners=self._runners), session)
 
     async def scale(
-        self, queue: str, *, limit: int, node: str | None = None, session: AsyncSession | None = None
+        self,
+        queue: str,
+        *,
+        limit: int | None = None,
+        global_limit: int | None = None,
+        rate_limit: RateLimit | Literal[False] | None = None,
+        node: str | None = None,
+        session: AsyncSession | None = None,
     ) -> None:
-        """Run up to `limit` jobs of `queue` at the same time, on each node; where more are running, they end.
+        """Change the limits of `queue` that are given; where more are running, they end.
+
+        Args:
+            queue: its name.
+            limit: how many of its jobs run at the same time, on each node.
+            global_limit: how many run on all nodes together; False for any number. Every claim from then on obeys, on
+                nodes on which the queue had a limit before; others have to hear of it first.
+            rate_limit: how many start within a time on all nodes together; False for any number.
+            node: the node that `limit` is for; default: all of them.
+            session: whose transaction to take part in.
 
         Raises:
-            ConfigurationError: `limit` is no integer above zero, or a queue or a node cannot have that name.
+            ConfigurationError: a limit is none, or is for all nodes and a node is given; or a queue or a node cannot
+                have that name.
         """
-        await self._command(partial(scale, queue=queue, limit=limit, node=node, runners=self._runners), session)
+        limits = partial(scale, limit=limit, global_limit=global_limit, rate_limit=rate_limit)
+        await self._command(partial(limits, queue=queue, node=node, runners=self._runners), session)
 
     async def start(
         self,
@@ -173,11 +192,20 @@ def resume(session: Session, queue: str, *, node: str | None = None, runners: Ru
     _say(session, _place(queue, node, runners), {"paused": False}, {"action": "resume"})
 
 
-def scale(session: Session, queue: str, *, limit: int, node: str | None = None, runners: Runners = DEFAULT) -> None:
-    """Run up to `limit` jobs of `queue` at the same time."""
+def scale(
+    session: Session,
+    queue: str,
+    *,
+    limit: int | None = None,
+    global_limit: int | None = None,
+    rate_limit: RateLimit | Literal[False] | None = None,
+    node: str | None = None,
+    runners: Runners = DEFAULT,
+) -> None:
+    """Change the limits of `queue` that are given; False lifts one that is over all nodes."""
     place = _place(queue, node, runners, one=True)
-    whole("limit", limit)
-    _say(session, place, {"local_limit": limit}, {"action": "scale", "limit": limit})
+    fields = limit_words(limit, global_limit, rate_limit, for_all=node is None)
+    _say(session, place, fields, None if limit is None else {"action": "scale", "limit": limit})
 
 
 def start(
@@ -231,8 +259,8 @@ def _place(queue: object, node: object, runners: Runners, *, one: bool = False) 
         raise ConfigurationError(str(error)) from None
 
 
-def _say(session: Session, place: Place, fields: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-    """Write the word down, take back what it replaces, and tell the nodes."""
+def _say(session: Session, place: Place, fields: Mapping[str, Any], told: Mapping[str, Any] | None) -> None:
+    """Write the word down, take back what it replaces, and tell the nodes; `told` is for those of other libraries."""
     runners = place.runners
     ours = {"of_runners": runners.name}
     where = {**ours, "of_queue": place.queue, "on_node": place.node}
@@ -243,7 +271,7 @@ def _say(session: Session, place: Place, fields: Mapping[str, Any], told: Mappin
         session.execute(FORGET, ours)
     notice: dict[str, Any] = {"action": "queues"}
     # A node of another library that runs no queue at the moment is not to be seen, and may be told to start one.
-    if told["action"] != "start" and not session.scalar(FOREIGN, ours):
+    if told is None or (told["action"] != "start" and not session.scalar(FOREIGN, ours)):
         _signal(session, notice, runners)
         return
     ident = "any" if place.node == EVERY_NODE else f"{runners.name}.{place.node}"

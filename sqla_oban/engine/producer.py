@@ -12,17 +12,19 @@ from uuid import UUID
 
 from sqla_oban import telemetry
 from sqla_oban.engine.acker import Acker
+from sqla_oban.engine.claims import Claims
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.executor import Executor
 from sqla_oban.engine.failures import concerns_a_row
 from sqla_oban.engine.front import Front
 from sqla_oban.engine.herd import Herd
 from sqla_oban.engine.hush import EVERY, Hush
+from sqla_oban.engine.limits import Limits
 from sqla_oban.engine.running import Running
 from sqla_oban.engine.service import Service
 from sqla_oban.engine.sleep import Sleep
 from sqla_oban.errors import reason
-from sqla_oban.queries.claim import CLAIM, Claimed, behind
+from sqla_oban.queries.claim import Claimed
 from sqla_oban.queries.release import HELD, release
 from sqla_oban.states import JobState
 from sqla_oban.telemetry.events import JobRefused, JobsClaimed, JobsReleased, QueuePaused, QueueResumed, QueueScaled
@@ -67,6 +69,7 @@ class Producer(Service):
         queue: str,
         limit: int,
         schema: str | None,
+        runners: str,
     ) -> None:
         super().__init__(node=node, interval=AUDIT)
         self.uuid = uuid
@@ -79,7 +82,7 @@ class Producer(Service):
         self._acker = acker
         self._sleep = sleep
         self._hush = hush
-        self._holder = [node, str(uuid)]
+        self._claims = Claims(link, runners=runners, queue=queue, holder=[node, str(uuid)], schema=schema)
         self._release = release(schema)
         self._front = Front()
         self._herd = Herd()
@@ -129,12 +132,12 @@ class Producer(Service):
                     return None
                 self._set_running(claimed)
             self._tell_herd(len(claimed))
-            if len(claimed) == demand:
+            if len(claimed) == demand or self._claims.more:
                 continue
             if await self._hush.lasts(len(claimed)):
                 return EVERY
             if not await self._is_more_expected():
-                return self._sleep.pause
+                return self._claims.sooner(self._sleep.pause)
         return await self._wait_for_room()
 
     async def leave(self) -> None:
@@ -156,8 +159,15 @@ class Producer(Service):
             telemetry.emit(QueueResumed(node=self.node, queue=self.queue))
             self.look()
 
-    def scale(self, limit: int) -> None:
-        """Keep up to `limit` jobs running; where more are running, let them end."""
+    def scale(self, limit: int, limits: Limits | None = None) -> None:
+        """Keep up to `limit` jobs running; where more are running, let them end.
+
+        Args:
+            limits: those over all nodes; None: as before.
+        """
+        if limits is not None and limits != self._claims.limits:
+            self._claims.restrict(limits)
+            self.look()
         if limit != self.limit:
             self.limit = limit
             telemetry.emit(QueueScaled(node=self.node, queue=self.queue, limit=limit))
@@ -213,15 +223,14 @@ class Producer(Service):
 
     async def _claim(self, demand: int) -> list[Claimed]:
         keys = self._front.keys(time.monotonic())
-        asked = {"of_queue": self.queue, "demand": demand, "holder": self._holder, **behind(*keys)}
         try:
-            rows = await self._link.fetch(CLAIM, asked)
+            rows = await self._claims.take(demand, keys)
         except BaseException:
             self._audited = -math.inf  # the claim may have taken effect, and nobody runs what it took
             raise
         # Text compares as the moments do within Python's calendar; a foreign row from beyond it may come out of
         # order, and the front may then pass over jobs until it is rewound.
-        claimed = sorted((Claimed._make(row) for row in rows), key=in_order)
+        claimed = sorted(rows, key=in_order)
         self._front.advance(claimed, time.monotonic())
         if claimed:
             telemetry.emit(JobsClaimed(node=self.node, queue=self.queue, count=len(claimed)))
@@ -264,4 +273,5 @@ class Producer(Service):
 
     async def _audit(self) -> None:
         await self.release()
+        self._claims.gather()
         self._audited = time.monotonic()

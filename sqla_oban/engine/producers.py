@@ -8,6 +8,7 @@ from uuid import UUID
 from sqla_oban import telemetry
 from sqla_oban.backoff import reconnect
 from sqla_oban.engine.acker import Acker
+from sqla_oban.engine.limits import UNLIMITED, Limits
 from sqla_oban.engine.producer import Producer
 from sqla_oban.telemetry.events import QueueStarted, QueueStopped
 
@@ -67,9 +68,10 @@ class Producers:
         """How many jobs of each queue may run here now."""
         return {queue: producer.limit for queue, producer in self._open.items()}
 
-    def add(self, queue: str, limit: int, *, paused: bool) -> None:
+    def add(self, queue: str, limit: int, *, paused: bool, limits: Limits = UNLIMITED) -> None:
         """Have a queue run here from the next `start_added` on."""
         producer = self._make(queue, limit)
+        producer.scale(limit, limits)
         producer.paused = paused
         self._loop = asyncio.get_running_loop()
         self._all = (*self._all, producer)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqla_oban.control.queue_info import QueueInfo
 from sqla_oban.engine.database import Link
+from sqla_oban.engine.limits import Limits
 from sqla_oban.engine.notifier import Notifier
 from sqla_oban.engine.producer import Producer
 from sqla_oban.engine.producers import Producers
@@ -143,9 +144,9 @@ class LocalQueues(Service):
         for queue, standing in wanted.items():
             producer = self._producers.open.get(queue)
             if producer is None and standing.running:
-                self._producers.add(queue, standing.limit, paused=standing.paused)
+                self._producers.add(queue, standing.limit, paused=standing.paused, limits=standing.limits)
             elif producer is not None and standing.running:
-                producer.scale(standing.limit)
+                producer.scale(standing.limit, standing.limits)
                 _set_paused([producer], paused=standing.paused)
             elif producer is not None:
                 self._producers.close(queue)
@@ -174,8 +175,9 @@ class LocalQueues(Service):
         if order.queue == EVERY_QUEUE or len(self._producers.open) >= MOST_QUEUES:
             log.warning("ignored a signal to start queue %r", order.queue)
             return
-        limit = order.limit or self._configured.get(order.queue, QueueConfig()).limit
-        self._producers.add(order.queue, limit, paused=order.paused)
+        config = self._configured.get(order.queue, QueueConfig())
+        limits = self._applied[order.queue].limits if order.queue in self._applied else Limits.of(config)
+        self._producers.add(order.queue, order.limit or config.limit, paused=order.paused, limits=limits)
 
     def _concerns_us(self, signal: Steer | QueuesChanged) -> bool:
         """Whoever runs no queues starts none because everybody is told to."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from sqla_oban.engine.limits import UNLIMITED, Limits
 from sqla_oban.queries.queues import EVERY_NODE, EVERY_QUEUE
 from sqla_oban.settings import QueueConfig
 
@@ -16,6 +17,8 @@ class Word(NamedTuple):
     running: bool | None
     paused: bool | None
     limit: int | None
+    global_limit: int | None
+    rate_limit: Any
     said_at: str
 
 
@@ -25,12 +28,14 @@ class Standing:
 
     Attributes:
         running, paused, limit: how it is to be run.
+        limits: those that it has over all nodes.
         said_at: when the words that it follows from were said, so that a word said again is told from an old one.
     """
 
     running: bool
     paused: bool
     limit: int
+    limits: Limits = UNLIMITED
     said_at: tuple[str, ...] = ()
 
 
@@ -61,9 +66,12 @@ def _standing(queue: str, by_place: Mapping[tuple[str, bool], Word], configured:
     started = [word.running for word in words if word.running is not None and (configured or word.node != EVERY_NODE)]
     paused = [word.paused for word in words if word.paused is not None]
     limits = [word.limit for word in words if word.limit is not None and word.limit > 0]
+    everywhere = by_place.get((queue, True))
+    over_all = (None, None) if everywhere is None else (everywhere.global_limit, everywhere.rate_limit)
     return Standing(
         running=(started or [queue in configured])[0],
         paused=(paused or [begin.paused])[0],
         limit=(limits or [begin.limit])[0],
+        limits=Limits.of(begin, *over_all),
         said_at=tuple(word.said_at for word in words),
     )

@@ -11,6 +11,7 @@ from sqla_oban.models.owned import owned
 from sqla_oban.models.peer import Peer, PeerMixin
 from sqla_oban.models.producer import Producer
 from sqla_oban.models.queue import Queue
+from sqla_oban.models.rate import Rate
 
 OWNED = owned(metadata)
 """What the library makes of each table, taken before a host can add to it."""
@@ -26,6 +27,7 @@ __all__ = [
     "PeerMixin",
     "Producer",
     "Queue",
+    "Rate",
     "Scope",
     "make_models",
     "metadata",

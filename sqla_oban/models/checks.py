@@ -12,6 +12,8 @@ from sqla_oban.states import JobState
 
 MAX_NAME = 127
 """Characters of a queue or a worker; the table's checks say the same."""
+MAX_WEIGHT = 1_000_000
+"""Units of a rate that one job may use."""
 
 
 def checked_name(field: str, value: object) -> str:
@@ -52,6 +54,19 @@ def checked_number(field: str, value: object) -> int:
         raise InvalidJob(f"{field} must be an integer, got {shown(value)}")
     if not least <= value <= 32_767:
         raise InvalidJob(f"{field} must be between {least} and 32767, got {shown(value)}")
+    return value
+
+
+def checked_weight(value: object) -> int:
+    """How much of a rate limit a job uses.
+
+    Raises:
+        InvalidJob: it is no integer above zero that fits the column.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidJob(f"weight must be an integer, got {shown(value)}")
+    if not 1 <= value <= MAX_WEIGHT:
+        raise InvalidJob(f"weight must be between 1 and {MAX_WEIGHT}, got {shown(value)}")
     return value
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Enum,
     Identity,
     Index,
+    Integer,
     Interval,
     PrimaryKeyConstraint,
     SmallInteger,
@@ -36,6 +37,7 @@ from sqla_oban.models.checks import (
     checked_number,
     checked_object,
     checked_state,
+    checked_weight,
     normal_tags,
 )
 from sqla_oban.models.entity import Args
@@ -66,7 +68,8 @@ def _state_column() -> Any:
 
 def _table_items(table: str, schema: str | None) -> tuple[SchemaItem | dict[str, object], ...]:
     """Constraints and indexes, named as the migration names them whatever the host's naming convention is."""
-    queued = text("state = 'available'")
+    queued = text("state = 'available' AND partition IS NULL")
+    sorted_ = text("state = 'available' AND partition IS NOT NULL")
     return (
         PrimaryKeyConstraint("id", name=conv(f"{table}_pkey")),
         CheckConstraint("attempt >= 0 AND attempt <= max_attempts", name=conv("attempt_range")),
@@ -75,6 +78,11 @@ def _table_items(table: str, schema: str | None) -> tuple[SchemaItem | dict[str,
         CheckConstraint("max_attempts > 0", name=conv("positive_max_attempts")),
         CheckConstraint("priority >= 0", name=conv("non_negative_priority")),
         Index(conv(f"{table}_claim_index"), "queue", "priority", "scheduled_at", "id", postgresql_where=queued),
+        Index(
+            conv(f"{table}_partition_index"),
+            *("queue", "partition", "priority", "scheduled_at", "id"),
+            postgresql_where=sorted_,
+        ),
         Index(
             conv(f"{table}_staging_index"),
             "scheduled_at",
@@ -132,6 +140,8 @@ class JobMixin:
     unique_key: Mapped[str | None] = mapped_column(Text, sort_order=-10)
     unique_states: Mapped[int | None] = mapped_column(SmallInteger, sort_order=-10)
     unique_period: Mapped[timedelta | None] = mapped_column(Interval, sort_order=-10)
+    partition: Mapped[str | None] = mapped_column(Text(collation="C"), sort_order=-10)
+    weight: Mapped[int | None] = mapped_column(Integer, sort_order=-10)
 
     def __init__(
         self,
@@ -182,6 +192,10 @@ class JobMixin:
     def _check_number(self, field: str, value: object) -> object:
         return checked_number(field, value)
 
+    @validates("weight")
+    def _check_weight(self, field: str, value: object) -> object:
+        return None if value is None else checked_weight(value)
+
     @validates("args")
     def _check_args(self, field: str, value: object) -> object:
         return checked_args(value)
@@ -221,6 +235,7 @@ class Job(JobMixin, ObanBase):
         tags: free labels; stripped, lower-cased, each kept once.
         meta: free notes about the job; JSON values.
         scheduled_at: the moment from which it may run, with a time zone.
+        weight: how much of its queue's rate limit a start of it uses, at least 1; default: 1.
         schedule_in: instead: seconds or a timedelta from the INSERT on, by the clock of the database.
         unique: keeps it from being enqueued while the same job is there: a `Unique`, or True for its defaults.
 

@@ -94,6 +94,7 @@ def claim() -> Executable:
       is a key for each priority, so that an urgent job is behind one of them whatever was claimed before it came.
     * The parts are looked at one after the other, as they are given, and no further than the demand asks: rows are
       locked only as they are taken. A test looks at the plan.
+    * Jobs with a partition are in an index of their own and not in this one; only `oban_claim_within` takes them.
     * A job without an attempt left (another library may have put it back) is discarded here instead of claimed, so
       that it can neither run nor stand in the way of others for ever.
     * `attempted_at` is by the wall clock and therefore different for every claim of a job: it is what the
@@ -108,6 +109,7 @@ def claim() -> Executable:
         select(JOBS.c.id)
         .where(
             in_states(JobState.AVAILABLE),
+            JOBS.c.partition.is_(None),
             JOBS.c.queue == bindparam("of_queue", type_=Text),
             key > tuple_(part.c.priority, cast(part.c.moment, DateTime), part.c.id),
             JOBS.c.priority < part.c.below,

@@ -29,7 +29,7 @@ from sqlalchemy.sql.elements import quoted_name
 from sqlalchemy.types import TypeEngine
 
 from sqla_oban.identifiers import quoted
-from sqla_oban.models import Cron, Job, Peer, Producer, Queue
+from sqla_oban.models import Cron, Job, Peer, Producer, Queue, Rate
 from sqla_oban.models.job import JOB_STATE
 from sqla_oban.states import JobState
 
@@ -37,6 +37,7 @@ JOBS: Table = Job.__table__  # type: ignore[assignment]  # declarative types it 
 PEERS: Table = Peer.__table__  # type: ignore[assignment]
 PRODUCERS: Table = Producer.__table__  # type: ignore[assignment]
 QUEUES: Table = Queue.__table__  # type: ignore[assignment]
+RATES: Table = Rate.__table__  # type: ignore[assignment]
 CRONS: Table = Cron.__table__  # type: ignore[assignment]
 
 SQLType: TypeAlias = TypeEngine[Any] | type[TypeEngine[Any]]

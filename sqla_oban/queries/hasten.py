@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, DateTime, Executable, Text, and_, cast, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, DateTime, Executable, Text, and_, cast, literal_column, null, or_, select, update
 
 from sqla_oban.queries.expressions import JOBS, in_states, literal
 from sqla_oban.states import WAITING, JobState
@@ -25,7 +25,7 @@ def hasten(which: ColumnElement[bool]) -> Executable:
     return (
         update(JOBS)
         .where(JOBS.c.id == first.c.id)
-        .values(state=literal(JobState.AVAILABLE))
+        .values(state=literal(JobState.AVAILABLE), partition=null())
         .returning(JOBS.c.id, JOBS.c.queue, JOBS.c.priority, cast(JOBS.c.scheduled_at, Text).label("scheduled_at"))
     )
 

@@ -36,6 +36,7 @@ GIVEN: Final[dict[str, tuple[TypeEngine[Any], str]]] = {
     "args": (JSONB(), "'{}'::jsonb"),
     "meta": (JSONB(), "'{}'::jsonb"),
     "tags": (ARRAY(Text()), "ARRAY[]::text[]"),
+    "weight": (Integer(), "NULL"),
 }
 """What a job may say of itself when it is inserted, with its type and the column's default: an INSERT ... SELECT cannot
 say DEFAULT for a single row."""

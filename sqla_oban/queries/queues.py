@@ -6,7 +6,7 @@ same, a word for many takes back what was said for few (`unsay`) or is said for 
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     DateTime,
@@ -43,7 +43,7 @@ from sqla_oban.states import JobState
 
 EVERY_QUEUE: Final = "*"
 EVERY_NODE: Final = ""
-FIELDS: Final = ("running", "paused", "local_limit")
+FIELDS: Final = ("running", "paused", "local_limit", "global_limit", "rate_limit")
 
 NAME = bindparam("of_runners", type_=Text)
 QUEUE = bindparam("of_queue", type_=Text)
@@ -55,7 +55,7 @@ def serialise() -> Executable:
     return select(func.pg_advisory_xact_lock(func.hashtextextended(func.concat("sqla_oban.queues ", NAME), 0)))
 
 
-def say(fields: Mapping[str, bool | int]) -> Executable:
+def say(fields: Mapping[str, Any]) -> Executable:
     """Sets `fields` of the row for `of_queue` and `on_node`.
 
     A word about all queues of one node is also said for each queue that something was said of, which would win.
@@ -89,7 +89,7 @@ def forget() -> Executable:
 
 
 def words() -> Executable:
-    """All that was said for `node`: queue, node, the three fields, and when, as text."""
+    """All that was said for `node`: queue, node, the fields, and when, as text."""
     said = (
         QUEUES.c.queue,
         QUEUES.c.node,

@@ -15,6 +15,7 @@ from sqlalchemy import (
     extract,
     func,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -103,8 +104,9 @@ def _due() -> Select[Any]:
 
 def _waiting() -> ScalarSelect[Any]:
     asleep = func.unnest(bindparam("asleep", type_=ARRAY(Text))).column_valued("asleep")
-    ready = exists().where(in_states(JobState.AVAILABLE), JOBS.c.queue == asleep)
-    return select(func.coalesce(func.array_agg(asleep), NONE)).where(ready).scalar_subquery()
+    ready, index = (in_states(JobState.AVAILABLE), JOBS.c.queue == asleep), JOBS.c.partition
+    found = or_(exists().where(*ready, index.is_(None)), exists().where(*ready, index.is_not(None)))
+    return select(func.coalesce(func.array_agg(asleep), NONE)).where(found).scalar_subquery()
 
 
 def _doomed() -> ScalarSelect[Any]:

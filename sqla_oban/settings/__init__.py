@@ -7,10 +7,12 @@ from sqla_oban.settings.engine import AckerSettings, HeartbeatSettings, LeaderSe
 from sqla_oban.settings.executors import ExecutorKind, ProcessSettings
 from sqla_oban.settings.maintenance import LifelineSettings, PrunerSettings, PruneRule, ReindexerSettings
 from sqla_oban.settings.queue import QueueConfig
+from sqla_oban.settings.rate_limit import Algorithm, RateLimit
 from sqla_oban.settings.scheduler import SchedulerSettings
 
 __all__ = [
     "AckerSettings",
+    "Algorithm",
     "ExecutorKind",
     "HeartbeatSettings",
     "LeaderSettings",
@@ -20,6 +22,7 @@ __all__ = [
     "PruneRule",
     "PrunerSettings",
     "QueueConfig",
+    "RateLimit",
     "ReindexerSettings",
     "SchedulerSettings",
     "StagerSettings",

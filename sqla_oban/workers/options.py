@@ -15,6 +15,7 @@ from sqla_oban.models.checks import (
     checked_delay,
     checked_name,
     checked_number,
+    checked_weight,
     normal_tags,
 )
 from sqla_oban.models.fresh import fresh
@@ -35,6 +36,7 @@ class JobOptions(TypedDict, total=False):
     schedule_in: float | timedelta
     scheduled_at: datetime
     unique: Unique | bool | None
+    weight: int
 
 
 class PlainOptions(TypedDict, total=False):
@@ -51,6 +53,7 @@ class PlainOptions(TypedDict, total=False):
     executor: str
     transactional: bool
     unique: Unique | bool | None
+    weight: int
 
 
 class WorkerOptions(PlainOptions, total=False):
@@ -77,6 +80,7 @@ class JobDefaults:
     schedule_in: timedelta | None = None
     scheduled_at: datetime | None = None
     unique: Unique | None = None
+    weight: int | None = None
 
     def with_options(self, options: Mapping[str, Any], where: str) -> Self:
         """These with `options` over them, checked.
@@ -149,6 +153,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "schedule_in": checked_delay,
     "scheduled_at": lambda value: aware("scheduled_at", value),
     "unique": checked_unique,
+    "weight": checked_weight,
 }
 """What checks the fields of a job."""
 OPTIONS: Mapping[str, Callable[[Any], Any]] = {**CHECKS, "model": checked_model}

@@ -11,8 +11,10 @@ def word(
     running: bool | None = None,
     paused: bool | None = None,
     limit: int | None = None,
+    global_limit: int | None = None,
+    rate_limit: object = None,
 ) -> Word:
-    return Word(queue, node, running, paused, limit, "now")
+    return Word(queue, node, running, paused, limit, global_limit, rate_limit, "now")
 
 
 def mail(*words: Word) -> Standing:

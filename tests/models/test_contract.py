@@ -57,7 +57,12 @@ CHECKS = {
 INDEXES = {
     "oban_jobs_pkey": "USING btree (id)",
     "oban_jobs_claim_index": (
-        "USING btree (queue, priority, scheduled_at, id) WHERE (state = 'available'::oban_job_state)"
+        "USING btree (queue, priority, scheduled_at, id) "
+        "WHERE ((state = 'available'::oban_job_state) AND (partition IS NULL))"
+    ),
+    "oban_jobs_partition_index": (
+        "USING btree (queue, partition, priority, scheduled_at, id) "
+        "WHERE ((state = 'available'::oban_job_state) AND (partition IS NOT NULL))"
     ),
     "oban_jobs_staging_index": (
         "USING btree (scheduled_at, id) INCLUDE (queue) "
@@ -128,6 +133,7 @@ def test_what_is_only_about_the_present_is_unlogged(connection: Connection) -> N
         "oban_producers": "u",
         "oban_queues": "p",
         "oban_crons": "p",
+        "oban_rates": "p",
     }
 
 

@@ -20,6 +20,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "tags": ["text", 5, [5], [None], None],
     "meta": [[], "text", 5, None],
     "schedule_in": [-1, math.nan, math.inf, True, "60", None, timedelta(-1), timedelta.max],
+    "weight": [0, -1, 1_000_001, True, 1.5, "1", None],
     "scheduled_at": [NOON.replace(tzinfo=None), "2030-01-01", 5, None, NOON.date(), END_OF_THE_CALENDAR],
 }
 

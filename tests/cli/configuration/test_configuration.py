@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sqla_oban import QueueConfig, SqlaOban
+from sqla_oban import QueueConfig, RateLimit, SqlaOban
 from sqla_oban.cli.configuration import Configuration, LogLevel, configured
 from sqla_oban.cli.configuration.configuration import services
 from sqla_oban.errors import ConfigurationError, UnknownOption
@@ -17,7 +17,13 @@ url = "postgresql://localhost/shop"
 listen_url = "postgresql://direct/shop"
 schema = "jobs"
 app = "shop.app:oban"
-queues = { mailers = 10, media = { limit = 2 } }
+queues.mailers = 10
+queues.media.limit = 2
+queues.api.global_limit = 5
+queues.api.rate_limit = { allowed = 100, period = 60, algorithm = "bucket" }
+queues.api.partition = ["args", "account_id"]
+queues.api.burst = true
+queues.solo = { global_limit = 1, partition = "worker" }
 node = "web-1"
 name = "Shop"
 leadership = false
@@ -47,7 +53,17 @@ def test_every_key_can_be_said_in_a_file(here: Path) -> None:
         listen_url="postgresql://direct/shop",
         schema="jobs",
         app="shop.app:oban",
-        queues={"mailers": 10, "media": QueueConfig(limit=2)},
+        queues={
+            "mailers": 10,
+            "media": QueueConfig(limit=2),
+            "api": QueueConfig(
+                global_limit=5,
+                rate_limit=RateLimit(100, 60, "bucket"),
+                partition=("args", "account_id"),
+                burst=True,
+            ),
+            "solo": QueueConfig(global_limit=1, partition="worker"),
+        },
         node="web-1",
         name="Shop",
         leadership=False,
@@ -155,6 +171,12 @@ def test_an_unknown_variable_is_refused_with_the_one_that_was_meant(monkeypatch:
         ("queues = 'a:1'", "queues in sqla_oban.toml must be a table, got 'a:1'"),
         ("queues.a = '1'", "queues.a in sqla_oban.toml must be an integer or a table, got '1'"),
         ("queues.a = true", "queues.a in sqla_oban.toml must be an integer or a table, got True"),
+        ("queues.a.rate_limit = 5", 'queues.a.rate_limit in sqla_oban.toml must be a table or "none", got 5'),
+        (
+            "queues.a.rate_limit = { allowed = 0, period = 1 }",
+            "queues.a.rate_limit in sqla_oban.toml: RateLimit.allowed must be at least 1, got 0",
+        ),
+        ("queues.a.rate_limit = { allowed = 1 }", "queues.a.rate_limit in sqla_oban.toml needs 'period' as well"),
         ("queues.a.limit = 0", "queues.a in sqla_oban.toml: QueueConfig.limit must be at least 1, got 0"),
         ("stager = 1", "stager in sqla_oban.toml must be a table, got 1"),
         ("stager.interval = 'soon'", "stager.interval in sqla_oban.toml must be a number, got 'soon'"),

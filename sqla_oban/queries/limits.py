@@ -1,0 +1,111 @@
+"""Claim within the limits of a queue, and use its rate outside of jobs.
+
+What these call, and why a limit is never exceeded, is in `migrations/limited_claim.py`.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Executable,
+    Float,
+    Integer,
+    SmallInteger,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from sqla_oban.queries.claim import Claimed
+from sqla_oban.queries.expressions import QUEUES, RATES, home_function, now
+from sqla_oban.queries.queues import EVERY_NODE
+
+SORTED_AT_ONCE: Final = 1_000
+"""How many jobs are given their partition by one statement."""
+
+COLUMNS: Final = (*Claimed._fields, "lane", "wrapped", "more", "wait")
+"""Those of a claimed job, and what the last row says of the claim."""
+
+
+def claim_within(schema: str | None) -> Executable:
+    """Claims as `CLAIM` does, with the same parameters and columns, and keeps within the limits of the queue.
+
+    What the operators said of it (`of_runners`) comes before `most` and `rate`. The last row is no job (its id is NULL)
+    but says where the next claim is to go on, whether at once, and when a rate that is used up has room again.
+    """
+    claimed = home_function(
+        schema,
+        "oban_claim_within",
+        *(_given("of_runners", Text), _given("of_queue", Text), _given("demand", BigInteger)),
+        *(_given("holder", ARRAY(Text)), _given("after_priorities", ARRAY(SmallInteger))),
+        *(_given("after_moments", ARRAY(Text)), _given("after_ids", ARRAY(BigInteger))),
+        *(_given("below", ARRAY(Integer)), _given("spec", ARRAY(Text)), _given("burst", Boolean)),
+        *(_given("most", Integer), _json("rate")),
+        *(_given("lane_from", Text), _given("lane_origin", Text), _given("has_wrapped", Boolean)),
+    )
+    rows = claimed.table_valued(*map(column, COLUMNS)).alias("claimed")
+    return select(*rows.c)
+
+
+def sort(schema: str | None) -> Executable:
+    """Gives up to `most` waiting jobs of `of_queue` the partition that `spec` says; returns how many there were."""
+    arguments = (_given("of_queue", Text), _given("spec", ARRAY(Text)), _given("most", Integer))
+    return select(home_function(schema, "oban_sort", *arguments))
+
+
+def consume(schema: str | None) -> Executable:
+    """Uses `weight` of a rate if it is free; returns the seconds until it will be, 0 if it was."""
+    arguments = (_given("of_name", Text), _given("of_partition", Text), _given("weight", Float(53)), _json("rate"))
+    return select(home_function(schema, "oban_consume", *arguments))
+
+
+def available(schema: str | None) -> Executable:
+    """How much of a rate is in use."""
+    held = select(RATES.c.moments, RATES.c.units).where(
+        RATES.c.name == bindparam("of_name", type_=Text), RATES.c.partition == bindparam("of_partition", type_=Text)
+    )
+    found = held.subquery("held")
+    in_use = (
+        home_function(schema, "oban_rate", found.c.moments, found.c.units, now(), literal_column("0"), _json("rate"))
+        .table_valued(column("used", Float(53)), column("wait", Float(53)))
+        .lateral("in_use")
+    )
+    return select(in_use.c.used).select_from(found.join(in_use, literal_column("true")))
+
+
+def partition(schema: str | None) -> Executable:
+    """The name of the partition of a job with these fields."""
+    fields = (_given("worker", Text), _json("args"), _json("meta"))
+    return select(func.coalesce(home_function(schema, "oban_partition", _given("spec", ARRAY(Text)), *fields), ""))
+
+
+def said() -> Executable:
+    """The rate that operators gave to the queue `of_queue` at run time."""
+    return select(QUEUES.c.rate_limit).where(
+        QUEUES.c.name == bindparam("of_runners", type_=Text),
+        QUEUES.c.queue == bindparam("of_queue", type_=Text),
+        QUEUES.c.node == EVERY_NODE,
+    )
+
+
+def reset() -> Executable:
+    """Forgets what was used of a rate, in all of its partitions."""
+    return RATES.delete().where(RATES.c.name == bindparam("of_name", type_=Text))
+
+
+def _given(name: str, kind: Any) -> ColumnElement[Any]:
+    return bindparam(name, type_=kind() if isinstance(kind, type) else kind)
+
+
+def _json(name: str) -> ColumnElement[Any]:
+    return cast(bindparam(name, type_=Text), JSONB)
+
+
+SAID, RESET = said(), reset()
