@@ -18,6 +18,7 @@ from sqla_oban.settings import (
     HeartbeatSettings,
     LeaderSettings,
     LifelineSettings,
+    MenderSettings,
     NotifierSettings,
     ProcessSettings,
     PrunerSettings,
@@ -49,6 +50,7 @@ class Settings:
     stager: StagerSettings
     acker: AckerSettings
     lifeline: LifelineSettings
+    mender: MenderSettings
     pruner: PrunerSettings
     scheduler: SchedulerSettings
     reindexer: ReindexerSettings | None

@@ -1,7 +1,7 @@
 """Workflows through the unit of work: the graph is stored with the flush that stores its row.
 
-Whatever its size, a graph is three statements: its row, its jobs (one for each 20,000 of them), its edges. What is wrong
-with it is found before anything is sent, so that the session stays usable.
+Whatever its size, a graph is three statements: its row, its jobs (one for each 20,000 of them), its edges. What is
+wrong with it is found before anything is sent, so that the session stays usable.
 """
 
 import json

@@ -28,9 +28,7 @@ UNFINISHED = "('available', 'scheduled', 'suspended', 'executing', 'retryable')"
 INDEXES = (
     Index("oban_jobs_workflow_index", "(workflow_id, workflow_name) WHERE workflow_id IS NOT NULL", unique=True),
     # Whether a workflow lives is asked of each of its jobs before it is pruned.
-    Index(
-        "oban_jobs_live_workflow_index", f"(workflow_id) WHERE workflow_id IS NOT NULL AND state IN {UNFINISHED}"
-    ),
+    Index("oban_jobs_live_workflow_index", f"(workflow_id) WHERE workflow_id IS NOT NULL AND state IN {UNFINISHED}"),
 )
 
 UPGRADE = (
@@ -59,8 +57,8 @@ UPGRADE = (
     )
     """,
     """
-    CREATE INDEX IF NOT EXISTS oban_workflow_edges_downstream_index
-      ON {schema}.oban_workflow_edges (downstream_id, state)
+    CREATE INDEX IF NOT EXISTS oban_workflow_edges_downstream_index ON {schema}.oban_workflow_edges
+      (downstream_id, state)
     """,
     "CREATE INDEX IF NOT EXISTS oban_workflow_edges_workflow_index ON {schema}.oban_workflow_edges (workflow_id)",
     # What a transaction has to settle; each sees and deletes its own, so a crash loses nothing.
@@ -116,8 +114,8 @@ UPGRADE = (
        WHERE downstream_id = ANY(jobs) AND state = 'broken';
       WITH moved AS (
         UPDATE {schema}.oban_jobs x
-           SET state = (CASE WHEN o.reason IS NOT NULL THEN 'cancelled'
-                             WHEN x.scheduled_at > moment THEN 'scheduled' ELSE 'available' END)::{schema}.oban_job_state,
+           SET state = (CASE WHEN o.reason IS NOT NULL THEN 'cancelled' WHEN x.scheduled_at > moment THEN 'scheduled'
+                             ELSE 'available' END)::{schema}.oban_job_state,
                cancelled_at = CASE WHEN o.reason IS NULL THEN x.cancelled_at ELSE moment END,
                scheduled_at = CASE WHEN o.reason IS NULL THEN greatest(x.scheduled_at, moment)
                                    ELSE x.scheduled_at END,

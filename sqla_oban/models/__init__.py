@@ -7,7 +7,7 @@ from sqla_oban.models.base import ObanBase, metadata
 from sqla_oban.models.cron import Cron
 from sqla_oban.models.graph import After, Ending
 from sqla_oban.models.job import Job, JobMixin
-from sqla_oban.models.models import Models, Scope, make_models, table_of
+from sqla_oban.models.models import Models, Scope, make_models, table_of, workflow_of
 from sqla_oban.models.owned import owned
 from sqla_oban.models.peer import Peer, PeerMixin
 from sqla_oban.models.producer import Producer
@@ -36,4 +36,5 @@ __all__ = [
     "make_models",
     "metadata",
     "table_of",
+    "workflow_of",
 ]

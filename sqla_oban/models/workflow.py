@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -39,7 +39,7 @@ J = TypeVar("J", bound=JobMixin)
 MAX_CONTEXT = 1_000_000
 """Bytes of a context as JSON: each job of the workflow reads it before it runs."""
 MARK = "workflow_job"
-"""The key in a job's meta that says that it is part of a workflow, and by which name: a claim reads meta in any case."""
+"""The key in a job's meta for its name in its workflow: it says that there is one, and a claim reads meta anyway."""
 
 
 def edges_of(home: MetaData, schema: str | None = None) -> Table:
@@ -81,9 +81,9 @@ class WorkflowMixin:
 
     job_class: ClassVar[type[JobMixin]]
     """The class of the jobs beside it: they are stored in the same schema."""
-    graph: ClassVar[Any]
+    graph = cast(Graph, None)
     """What was added to this very object."""
-    written: ClassVar[Any]
+    written = cast(set[str], None)
     """The names of it that are stored."""
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), sort_order=-12)
@@ -94,7 +94,8 @@ class WorkflowMixin:
 
     def __init__(self, *, name: str, context: Mapping[str, Any] | None = None, ignore: Endings = ()) -> None:
         # Declarative's own constructor sets the columns; it sees only what is mapped.
-        super().__init__(**{"name": name, "context": dict(context or {})})
+        base: Any = super()
+        base.__init__(name=name, context=context or {})
         self._ignore = endings(ignore)
         self.graph = Graph()
         self.written: set[str] = set()
@@ -111,7 +112,7 @@ class WorkflowMixin:
 
     @property
     def jobs(self) -> dict[str, Any]:
-        """The jobs that were added to this very object, by their names. They belong to no session, as of `insert_all`."""
+        """The jobs that were added to this very object, by their names. As after `insert_all`, no session has them."""
         return {name: node.job for name, node in self.graph.nodes.items()}
 
     @property
@@ -170,7 +171,9 @@ class WorkflowMixin:
         if not isinstance(workflow, WorkflowMixin) or workflow is self:
             raise InvalidWorkflow(f"add_workflow() takes another Workflow, got {shown(workflow)}")
         if instance_state(workflow).key is not None or instance_state(workflow).session_id is not None:
-            raise InvalidWorkflow(f"{workflow!r} is stored or in a session; what is to be a part of another must not be")
+            raise InvalidWorkflow(
+                f"{workflow!r} is stored or in a session; what is to be a part of another must not be"
+            )
         self.graph.stored = instance_state(self).key is not None
         self.graph.add_graph(name, workflow.graph, deps, self._ignore if ignore is None else ignore)
         for one in workflow.graph.nodes:
@@ -192,7 +195,7 @@ class WorkflowMixin:
             n0 --> n1
         """
         nodes = self.graph.nodes
-        return flowchart({name: None for name in nodes}, [(dep, name) for name in nodes for dep in nodes[name].deps])
+        return flowchart(dict.fromkeys(nodes), [(dep, name) for name in nodes for dep in nodes[name].deps])
 
     def _check_job(self, name: object, job: object) -> None:
         if not isinstance(job, JobMixin):

@@ -9,12 +9,10 @@ from sqlalchemy import (
     Float,
     Text,
     bindparam,
-
     cast,
     column,
     delete,
     exists,
-
     func,
     insert,
     literal_column,
@@ -78,7 +76,8 @@ def note(schema: str | None) -> Executable:
 
 def upstream() -> Executable:
     """What the job `id` depends on, as one JSON object: each name with its id, state and recorded value; and the
-    context of its workflow."""
+    context of its workflow.
+    """
     results = (
         select(
             func.jsonb_object_agg(
@@ -96,7 +95,9 @@ def upstream() -> Executable:
     )
     own = JOBS.alias("own")
     return (
-        select(own.c.workflow_id, cast(WORKFLOWS.c.context, Text).label("context"), cast(results, Text).label("upstream"))
+        select(
+            own.c.workflow_id, cast(WORKFLOWS.c.context, Text).label("context"), cast(results, Text).label("upstream")
+        )
         .select_from(own.outerjoin(WORKFLOWS, WORKFLOWS.c.id == own.c.workflow_id))
         .where(own.c.id == bindparam("id", type_=BigInteger))
     )
@@ -140,15 +141,26 @@ def retry() -> Executable:
     )
 
 
+def context_size() -> Executable:
+    """Locks a workflow; returns how many bytes its context would take with `values` over it."""
+    return (
+        select(func.octet_length(cast(_merged(), Text)))
+        .where(WORKFLOWS.c.id == bindparam("workflow", type_=BigInteger))
+        .with_for_update()
+    )
+
+
 def put_context() -> Executable:
-    """Puts values over those of a workflow's context; returns the bytes that it takes then."""
-    merged = object_or_empty(WORKFLOWS.c.context).op("||")(cast(bindparam("values", type_=Text), JSONB))
+    """Puts `values` over those of a workflow's context."""
     return (
         update(WORKFLOWS)
         .where(WORKFLOWS.c.id == bindparam("workflow", type_=BigInteger))
-        .values(context=merged, updated_at=now())
-        .returning(func.octet_length(cast(WORKFLOWS.c.context, Text)))
+        .values(context=_merged(), updated_at=now())
     )
+
+
+def _merged() -> ColumnElement[Any]:
+    return object_or_empty(WORKFLOWS.c.context).op("||")(cast(bindparam("values", type_=Text), JSONB))
 
 
 def overdue() -> Executable:
