@@ -12,6 +12,8 @@
     ├── InvalidSelection (ValueError)     a selection of jobs that names none, or all of them
     ├── JobNotFound (LookupError)         no job has that id
     ├── JobIsExecuting (RuntimeError)     what was asked cannot be done to a job that is running
+    ├── InvalidWorkflow (ValueError)      a workflow's graph, name or context cannot be
+    ├── WorkflowNotFound (LookupError)    no workflow has that id
     ├── InvalidSchedule (ValueError)      a cron expression or its time zone cannot be understood
     ├── UnknownCron (LookupError)         no entry of the crontab has that name
     ├── InvalidEntity (ValueError)        an entity that cannot be an argument, because no row can be found by it
@@ -125,6 +127,14 @@ class JobNotFound(ObanError, LookupError):
 
 class JobIsExecuting(ObanError, RuntimeError):
     """A job is running, and what was asked cannot be done to it meanwhile."""
+
+
+class InvalidWorkflow(ObanError, ValueError, DontWrapMixin):
+    """A workflow's graph, one of its names or its context is none that can be."""
+
+
+class WorkflowNotFound(ObanError, LookupError):
+    """No workflow has the id that was given."""
 
 
 class InvalidSchedule(ObanError, ValueError):

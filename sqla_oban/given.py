@@ -19,6 +19,7 @@ from sqla_oban.settings import (
     HeartbeatSettings,
     LeaderSettings,
     LifelineSettings,
+    MenderSettings,
     NotifierSettings,
     ProcessSettings,
     PrunerSettings,
@@ -50,6 +51,7 @@ class Settings:
     stager: StagerSettings
     acker: AckerSettings
     lifeline: LifelineSettings
+    mender: MenderSettings
     pruner: PrunerSettings
     scheduler: SchedulerSettings
     reindexer: ReindexerSettings | None

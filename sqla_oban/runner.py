@@ -12,6 +12,7 @@ from sqla_oban.control.jobs import Jobs
 from sqla_oban.control.queues import Queues
 from sqla_oban.control.rates import RateLimits
 from sqla_oban.control.sessions import Sessions
+from sqla_oban.control.workflows import Workflows
 from sqla_oban.engine.direct import check_direct, direct_url
 from sqla_oban.engine.interrupts import handled
 from sqla_oban.errors import UnknownOption
@@ -33,6 +34,7 @@ from sqla_oban.settings import (
     HeartbeatSettings,
     LeaderSettings,
     LifelineSettings,
+    MenderSettings,
     NotifierSettings,
     ProcessSettings,
     PrunerSettings,
@@ -66,7 +68,7 @@ class SqlaOban(Lifespan):
             listens and beats; the engine's `connect_args` do not hold for it. Without it jobs are polled for there.
         leadership: whether this node may lead; default: if it has queues.
         shutdown_grace_period: seconds that running jobs have to end when the runner stops.
-        notifier, heartbeat, leader, stager, acker, lifeline, pruner, scheduler: settings of the services.
+        notifier, heartbeat, leader, stager, acker, lifeline, mender, pruner, scheduler: settings of the services.
         reindexer: settings of a service that is off without them.
         process: settings of the processes that run the jobs of workers and queues with `executor="process"`.
         cron: entries of the crontab, beside those that workers declare with `cron=`. The node that leads makes their
@@ -104,6 +106,7 @@ class SqlaOban(Lifespan):
         stager: StagerSettings | None = None,
         acker: AckerSettings | None = None,
         lifeline: LifelineSettings | None = None,
+        mender: MenderSettings | None = None,
         pruner: PrunerSettings | None = None,
         scheduler: SchedulerSettings | None = None,
         reindexer: ReindexerSettings | None = None,
@@ -132,6 +135,7 @@ class SqlaOban(Lifespan):
             stager=stager or StagerSettings(),
             acker=acker or AckerSettings(),
             lifeline=lifeline or LifelineSettings(),
+            mender=mender or MenderSettings(),
             pruner=pruner or PrunerSettings(),
             scheduler=scheduler or SchedulerSettings(),
             reindexer=reindexer,
@@ -141,6 +145,7 @@ class SqlaOban(Lifespan):
         )
         sessions = Sessions(factory, scope)
         self._jobs = Jobs(sessions, scope)
+        self._workflows = Workflows(sessions, scope)
         self._crons = Crons(sessions, schema=self._settings.schema)
         self.limits: Final = RateLimits(sessions, runners=self._settings.runners, queues=configs)
         self._queues = Queues(
@@ -195,6 +200,11 @@ class SqlaOban(Lifespan):
     def jobs(self) -> Jobs:
         """What can be done to stored jobs: get, cancel, retry, delete, update."""
         return self._jobs
+
+    @property
+    def workflows(self) -> Workflows:
+        """What can be asked of and done to workflows: get, status, cancel, retry, put_context, to_mermaid."""
+        return self._workflows
 
     @property
     def crons(self) -> Crons:

@@ -15,8 +15,10 @@ from sqla_oban.engine.dispatchers.dispatcher import Dispatcher
 from sqla_oban.engine.dispatchers.wire import Raised
 from sqla_oban.engine.execution import Execution
 from sqla_oban.engine.loading import load, model_of, moment, own_values
+from sqla_oban.engine.part import part_of
 from sqla_oban.errors import JobTimeout, UnknownWorker
 from sqla_oban.models import JobMixin
+from sqla_oban.models.workflow import MARK
 from sqla_oban.outcomes import RESULT, Cancel, Record, Snooze
 from sqla_oban.payload import storable_text
 from sqla_oban.queries.ack import Ack
@@ -118,6 +120,8 @@ class Executor:
             schema=self._provider.schema,
         )
         RUNNING.set(job.running)
+        if MARK in claimed.meta:  # of a workflow; else another's word, and nothing is found
+            job.running.part = await part_of(claimed.id, self._provider)
         if definition.takes_job and job.own is None:  # a cancellation can come here: it raises, as in the work itself
             job.own = await own_values(model_of(definition, self._provider), claimed.id, self._provider)
         dispatcher = self._dispatchers[self._place(definition)]

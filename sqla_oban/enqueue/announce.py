@@ -42,13 +42,13 @@ def remember(target: object, jobs: Sequence[JobMixin]) -> None:
 
 def _keep(session: Session, jobs: Sequence[JobMixin]) -> None:
     """Facts are taken now, because a commit may expire them."""
-    savepoints = tuple(_savepoints(session))
+    savepoints = tuple(open_savepoints(session))
     for mapper, some in groupby(jobs, lambda job: inspect(job).mapper):
         connection = session.connection({"mapper": mapper})
         session.info.setdefault(KEY, []).extend(Flushed(_facts(job), connection, savepoints) for job in some)
 
 
-def _savepoints(session: Session) -> Iterator[SessionTransaction]:
+def open_savepoints(session: Session) -> Iterator[SessionTransaction]:
     """Those that are open: if one of them is rolled back, the job has never been there."""
     transaction = session.get_nested_transaction()
     while transaction is not None:

@@ -34,6 +34,8 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "unique_period": None,
     "partition": None,
     "weight": None,
+    "workflow_id": None,
+    "workflow_name": None,
 }
 """What the table gives to a job that says nothing of it."""
 DEFAULT_CONTAINERS: Final[Mapping[str, Callable[[], Any]]] = {

@@ -5,7 +5,7 @@ qualified with `{schema}`: the trigger runs under the search_path of whoever ins
 made are adopted (`adoption.py`), so whatever may be there already is made only if it is not.
 """
 
-from sqla_oban.migrations import limits
+from sqla_oban.migrations import limits, workflows
 from sqla_oban.migrations.adoption import BEGUN, GIVE_BACK, IS_OURS, OBSTACLE, take_over
 from sqla_oban.migrations.version import Index, Version
 
@@ -17,7 +17,11 @@ STORAGE = (
     *("autovacuum_vacuum_cost_limit=2000", "autovacuum_vacuum_cost_delay=1"),
 )
 
-OWN_COLUMNS = ("unique_key text", "unique_states smallint", "unique_period interval", *limits.COLUMNS)
+OWN_COLUMNS = (
+    *("unique_key text", "unique_states smallint", "unique_period interval"),
+    *limits.COLUMNS,
+    *workflows.OWN_COLUMNS,
+)
 """Columns of `oban_jobs` that Oban does not have, with their types: nullable, since its libraries do not know them."""
 
 HELD = """
@@ -44,6 +48,7 @@ INDEXES = (
     # The last word about unique jobs; the statements of sqla_oban and the triggers below keep anybody from hearing it.
     Index("oban_jobs_unique_key_index", f"(unique_key) WHERE {HELD.format(job='')}", unique=True),
     *limits.INDEXES,
+    *workflows.INDEXES,
 )
 
 UPGRADE = (
@@ -262,6 +267,7 @@ UPGRADE = (
       EXECUTE FUNCTION {{schema}}.oban_jobs_unique_update()
     """,
     *limits.UPGRADE,
+    *workflows.UPGRADE,
 )
 
 # One statement, because nothing of it may be done where the tables are not ours: a script may run a second time.
@@ -275,6 +281,7 @@ DOWNGRADE = (
         RETURN;
       END IF;
       {limits.DOWNGRADE}
+      {workflows.DOWNGRADE.strip()}
       DROP TABLE {{schema}}.oban_crons;
       DROP TABLE {{schema}}.oban_queues;
       DROP TRIGGER oban_jobs_unique_update ON {{schema}}.oban_jobs;

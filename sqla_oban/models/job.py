@@ -46,6 +46,9 @@ from sqla_oban.outcomes import RESULT
 from sqla_oban.states import JobState
 from sqla_oban.unique import Unique, checked_unique
 
+LIVE = "workflow_id IS NOT NULL AND state IN ('available', 'scheduled', 'suspended', 'executing', 'retryable')"
+"""Whether a job keeps its workflow alive."""
+
 JOB_STATE = Enum(JobState, name="oban_job_state", values_callable=lambda states: [state.value for state in states])
 
 
@@ -101,6 +104,13 @@ def _table_items(table: str, schema: str | None) -> tuple[SchemaItem | dict[str,
             for state in ("completed", "cancelled", "discarded")
         ),
         Index(conv(f"{table}_unique_key_index"), "unique_key", unique=True, postgresql_where=text(HELD.format(job=""))),
+        Index(
+            conv(f"{table}_workflow_index"),
+            *("workflow_id", "workflow_name"),
+            unique=True,
+            postgresql_where=text("workflow_id IS NOT NULL"),
+        ),
+        Index(conv(f"{table}_live_workflow_index"), "workflow_id", postgresql_where=text(LIVE)),
         {"info": {"sqla_oban": 1}, "schema": schema},
     )
 
@@ -142,6 +152,8 @@ class JobMixin:
     unique_period: Mapped[timedelta | None] = mapped_column(Interval, sort_order=-10)
     partition: Mapped[str | None] = mapped_column(Text(collation="C"), sort_order=-10)
     weight: Mapped[int | None] = mapped_column(Integer, sort_order=-10)
+    workflow_id: Mapped[int | None] = mapped_column(BigInteger, sort_order=-10)
+    workflow_name: Mapped[str | None] = mapped_column(Text, sort_order=-10)
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, class_mapper, registry
 from sqla_oban.errors import ConfigurationError, shown
 from sqla_oban.models.job import Job, JobMixin
 from sqla_oban.models.peer import Peer, PeerMixin
+from sqla_oban.models.workflow import Workflow, WorkflowMixin
 
 
 class Models(NamedTuple):
@@ -25,6 +26,20 @@ class Models(NamedTuple):
 
     Job: type[JobMixin] = Job
     Peer: type[PeerMixin] = Peer
+
+    @property
+    def Workflow(self) -> type[WorkflowMixin]:  # noqa: N802 (a class, like the fields)
+        """The class of their workflows."""
+        return workflow_of(self.Job)
+
+
+WORKFLOWS: dict[Table, type[WorkflowMixin]] = {Job.__table__: Workflow}  # type: ignore[dict-item]  # declarative types it as any FROM
+"""The class of workflows for each table of jobs."""
+
+
+def workflow_of(model: type[JobMixin]) -> type[WorkflowMixin]:
+    """The class of workflows that lies beside a class of jobs."""
+    return WORKFLOWS[table_of(model)]
 
 
 def make_models(base: type[Any] | registry, *, schema: str | None = None) -> Models:
@@ -50,6 +65,8 @@ def make_models(base: type[Any] | registry, *, schema: str | None = None) -> Mod
     >>> Job, Peer = make_models(Base, schema="jobs")
     >>> Job(worker="app.mail.send_welcome")
     <Job worker='app.mail.send_welcome'>
+
+    What it returns has the class of their workflows besides: `make_models(Base).Workflow`.
     """
     home = _home(base)
     place = home.metadata.schema if schema is None else schema
@@ -61,6 +78,9 @@ def make_models(base: type[Any] | registry, *, schema: str | None = None) -> Mod
     module = str(sys._getframe(1).f_globals.get("__name__", __name__))  # noqa: SLF001 (as namedtuple does)
     job = _mapped("Job", JobMixin, home, "oban_jobs", place, module)
     peer = _mapped("Peer", PeerMixin, home, "oban_peers", place, module)
+    workflow = _mapped("Workflow", WorkflowMixin, home, "oban_workflows", place, module)
+    workflow.job_class = job
+    WORKFLOWS[table_of(job)] = workflow
     return Models(job, peer)
 
 

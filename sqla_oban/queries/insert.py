@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     DateTime,
     Executable,
@@ -37,6 +38,8 @@ GIVEN: Final[dict[str, tuple[TypeEngine[Any], str]]] = {
     "meta": (JSONB(), "'{}'::jsonb"),
     "tags": (ARRAY(Text()), "ARRAY[]::text[]"),
     "weight": (Integer(), "NULL"),
+    "workflow_id": (BigInteger(), "NULL"),
+    "workflow_name": (Text(), "NULL"),
 }
 """What a job may say of itself when it is inserted, with its type and the column's default: an INSERT ... SELECT cannot
 say DEFAULT for a single row."""

@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from sqla_oban.queries.expressions import JOBS, in_states, parallel, seconds, statement_time
+from sqla_oban.queries.workflow import of_live_workflow
 from sqla_oban.states import JobState
 
 
@@ -52,7 +53,7 @@ def aged(state: JobState) -> Executable:
         select(
             JOBS.c.id,
             cast(ended, Text).label("at"),
-            (ended < statement_time() - seconds(age)).label("is_old"),
+            ((ended < statement_time() - seconds(age)) & not_(of_live_workflow())).label("is_old"),
         )
         .select_from(given)
         .where(
@@ -74,7 +75,7 @@ def surplus(state: JobState) -> Executable:
     key = tuple_(ended, JOBS.c.id)
     newest = (
         select(ended.label("at"), JOBS.c.id)
-        .where(in_states(state), ended.is_not(None), _scope())
+        .where(in_states(state), ended.is_not(None), _scope(), not_(of_live_workflow()))
         .order_by(ended.desc(), JOBS.c.id.desc())
         .offset(bindparam("most", type_=BigInteger))
         .limit(bindparam("one", 1, type_=BigInteger))
@@ -83,7 +84,12 @@ def surplus(state: JobState) -> Executable:
     )
     return (
         select(JOBS.c.id)
-        .where(in_states(state), _scope(), key <= select(newest.c.at, newest.c.id).scalar_subquery())
+        .where(
+            in_states(state),
+            _scope(),
+            not_(of_live_workflow()),
+            key <= select(newest.c.at, newest.c.id).scalar_subquery(),
+        )
         .order_by(ended, JOBS.c.id)
         .limit(bindparam("batch", type_=BigInteger))
     )
@@ -92,12 +98,16 @@ def surplus(state: JobState) -> Executable:
 def prune(state: JobState) -> Executable:
     """Deletes those of `ids` that are still `state`; returns the deleted.
 
+    Jobs of a workflow that lives are kept: those that run later may want to read what they recorded.
+
     In batches, so that no lock is held and no WAL burst made for long; locked rows are passed over, so that two
     leaders, or an operator's statement, neither wait nor deadlock.
     """
     old = (
         select(JOBS.c.id)
-        .where(in_states(state), JOBS.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))))
+        .where(
+            in_states(state), JOBS.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))), not_(of_live_workflow())
+        )
         .with_for_update(skip_locked=True)
         .cte("old")
         .prefix_with("MATERIALIZED")

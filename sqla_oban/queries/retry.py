@@ -12,11 +12,16 @@ MOST_ATTEMPTS: ColumnElement[int] = literal_column("32767")
 """What the column holds."""
 
 
+def without_request() -> ColumnElement[Any]:
+    """A job's meta without the mark of a cancellation; from a number nothing can be taken."""
+    is_object = func.jsonb_typeof(JOBS.c.meta) == constant("object")
+    return case((is_object, JOBS.c.meta.op("-")(constant(CANCEL_REQUESTED))), else_=JOBS.c.meta)
+
+
 def retry(ids: Select[Any], schema: str | None) -> Executable:
     """Makes `ids` available now, with at least one attempt left, and rings; returns those that it changed."""
     chosen = locked(ids)
     attempt = func.least(JOBS.c.attempt, MOST_ATTEMPTS - literal_column("1")) + literal_column("1")
-    is_object = func.jsonb_typeof(JOBS.c.meta) == constant("object")  # from a number nothing can be taken
     retried = (
         update(JOBS)
         .where(JOBS.c.id == chosen.c.id, in_states(*RETRYING))
@@ -27,7 +32,7 @@ def retry(ids: Select[Any], schema: str | None) -> Executable:
             completed_at=null(),
             cancelled_at=null(),
             discarded_at=null(),
-            meta=case((is_object, JOBS.c.meta.op("-")(constant(CANCEL_REQUESTED))), else_=JOBS.c.meta),
+            meta=without_request(),
         )
         .returning(JOBS.c.id, JOBS.c.queue, JOBS.c.state)
         .cte("retried")

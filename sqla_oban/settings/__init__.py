@@ -5,7 +5,13 @@ All durations are seconds. Every class raises ConfigurationError for a value out
 
 from sqla_oban.settings.engine import AckerSettings, HeartbeatSettings, LeaderSettings, NotifierSettings, StagerSettings
 from sqla_oban.settings.executors import ExecutorKind, ProcessSettings
-from sqla_oban.settings.maintenance import LifelineSettings, PrunerSettings, PruneRule, ReindexerSettings
+from sqla_oban.settings.maintenance import (
+    LifelineSettings,
+    MenderSettings,
+    PrunerSettings,
+    PruneRule,
+    ReindexerSettings,
+)
 from sqla_oban.settings.queue import QueueConfig
 from sqla_oban.settings.rate_limit import Algorithm, RateLimit
 from sqla_oban.settings.scheduler import SchedulerSettings
@@ -17,6 +23,7 @@ __all__ = [
     "HeartbeatSettings",
     "LeaderSettings",
     "LifelineSettings",
+    "MenderSettings",
     "NotifierSettings",
     "ProcessSettings",
     "PruneRule",

@@ -38,6 +38,26 @@ class LifelineSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MenderSettings:
+    """Settles what of a workflow was left unsettled, as after a transaction that locked a job and rolled back.
+
+    Args:
+        interval: how often to look.
+        batch: the most jobs in one statement.
+        keep: for how long a workflow without jobs is kept, counted from when it was stored.
+    """
+
+    interval: float = 30.0
+    batch: int = 1_000
+    keep: float = DAY
+
+    def __post_init__(self) -> None:
+        positive("MenderSettings.interval", self.interval)
+        positive("MenderSettings.keep", self.keep)
+        whole("MenderSettings.batch", self.batch)
+
+
+@dataclass(frozen=True, slots=True)
 class ReindexerSettings:
     """Rebuilds indexes of `oban_jobs` that have grown large with little in them, as years of churn make them.
 

@@ -28,7 +28,7 @@ LEVELS: Final[dict[type[Event], int]] = {
     **dict.fromkeys(
         (
             *(kinds.AcksDelayed, kinds.JobAbandoned, kinds.JobRescued, kinds.JobRefused, kinds.JobsReleased),
-            *(kinds.JobFailed, kinds.ListenerDown, kinds.ServiceFailed, kinds.SpanFailed),
+            *(kinds.JobFailed, kinds.ListenerDown, kinds.ServiceFailed, kinds.SpanFailed, kinds.WorkflowsMended),
         ),
         logging.WARNING,
     ),

@@ -1,6 +1,6 @@
 """The job that is running here."""
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, overload
@@ -12,6 +12,7 @@ from sqla_oban.errors import NoCurrentJob
 from sqla_oban.queries.ack import Ack
 from sqla_oban.states import JobState
 from sqla_oban.workers.completion import settle
+from sqla_oban.workers.part import Part, Upstream
 
 
 class RunningJob:
@@ -22,9 +23,21 @@ class RunningJob:
         queue, worker: where it came from and what runs it.
         attempt, max_attempts: which attempt this is, counted from 1, of how many.
         args: its arguments.
+        part: its place in its workflow; None if it is part of none.
     """
 
-    __slots__ = ("_cancelled", "_claimed_at", "_schema", "args", "attempt", "id", "max_attempts", "queue", "worker")
+    __slots__ = (
+        "_cancelled",
+        "_claimed_at",
+        "_schema",
+        "args",
+        "attempt",
+        "id",
+        "max_attempts",
+        "part",
+        "queue",
+        "worker",
+    )
 
     def __init__(
         self,
@@ -44,6 +57,7 @@ class RunningJob:
         self.attempt = attempt
         self.max_attempts = max_attempts
         self.args = args
+        self.part: Part | None = None
         self._claimed_at = claimed_at
         self._schema = schema
         self._cancelled = False
@@ -52,6 +66,25 @@ class RunningJob:
     def cancelled(self) -> bool:
         """Whether the job is to stop. An async worker is cancelled besides; one in a thread must look here."""
         return self._cancelled
+
+    @property
+    def workflow_id(self) -> int | None:
+        """The id of the workflow that the job is part of."""
+        return None if self.part is None else self.part.workflow_id
+
+    @property
+    def context(self) -> Mapping[str, Any]:
+        """What is said to all jobs of its workflow, as it was when this one began; empty without a workflow."""
+        return {} if self.part is None else self.part.context
+
+    @property
+    def upstream(self) -> Mapping[str, Upstream]:
+        """The jobs of its workflow that it has waited for, by their names there; empty if there are none.
+
+        >>> current_job().upstream["extract"].result  # doctest: +SKIP
+        {'rows': 12}
+        """
+        return {} if self.part is None else self.part.upstream
 
     def cancel(self) -> None:
         """Say that the job is to stop."""

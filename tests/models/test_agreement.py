@@ -17,7 +17,7 @@ COLUMNS = """
 """
 CONSTRAINTS = """
     SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
-      FROM pg_constraint WHERE connamespace = current_schema()::regnamespace ORDER BY 1, 2
+      FROM pg_constraint WHERE connamespace = current_schema()::regnamespace AND contype <> 't' ORDER BY 1, 2
 """
 INDEXES = """
     SELECT indexname, replace(indexdef, current_schema() || '.', '')

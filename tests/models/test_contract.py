@@ -83,6 +83,12 @@ INDEXES = {
         "WHEN 'discarded'::oban_job_state THEN 64 WHEN 'cancelled'::oban_job_state THEN 128 "
         "ELSE NULL::integer END) <> 0))"
     ),
+    "oban_jobs_workflow_index": "USING btree (workflow_id, workflow_name) WHERE (workflow_id IS NOT NULL)",
+    "oban_jobs_live_workflow_index": (
+        "USING btree (workflow_id) WHERE ((workflow_id IS NOT NULL) AND (state = ANY (ARRAY["
+        "'available'::oban_job_state, 'scheduled'::oban_job_state, 'suspended'::oban_job_state, "
+        "'executing'::oban_job_state, 'retryable'::oban_job_state])))"
+    ),
 }
 
 
@@ -134,6 +140,9 @@ def test_what_is_only_about_the_present_is_unlogged(connection: Connection) -> N
         "oban_queues": "p",
         "oban_crons": "p",
         "oban_rates": "p",
+        "oban_workflows": "p",
+        "oban_workflow_edges": "p",
+        "oban_workflow_notes": "u",
     }
 
 

@@ -86,6 +86,8 @@ def _functions(connection: Connection, home: str, wanted: Expected) -> Iterator[
 
 
 def _without(trigger: str) -> str:
+    if "workflow" in trigger:
+        return "jobs of workflows wait for the leader to release them"
     unique = "an INSERT or an UPDATE of a unique job may fail"
     return unique if "unique" in trigger else "nobody is woken by a new job"
 

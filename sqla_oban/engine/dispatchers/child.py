@@ -156,6 +156,7 @@ class Child:
             claimed_at=claimed.attempted_at,
             schema=boot.schema,
         )
+        turn.running.part = order.part
         RUNNING.set(turn.running)
         if definition.asynchronous:
             result, error = self._loop.run(_awaited(turn, call), context=contextvars.copy_context())

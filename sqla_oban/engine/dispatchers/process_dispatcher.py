@@ -40,7 +40,8 @@ class ProcessDispatcher:
         """
         claimed = execution.claimed
         module = self._registry.get(claimed.worker).module
-        order = Order(claimed, self._queue, self._holder, module, execution.own or {})
+        part = None if execution.running is None else execution.running.part
+        order = Order(claimed, self._queue, self._holder, module, execution.own or {}, part)
         process = await self._pool.take()
         execution.begin()
         answer = self._pool.submit(process.ask, order)

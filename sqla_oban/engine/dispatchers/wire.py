@@ -8,6 +8,7 @@ from typing import Any
 from sqla_oban.outcomes import Cancel, Record, Snooze
 from sqla_oban.queries.claim import Claimed
 from sqla_oban.workers.calls import Settled
+from sqla_oban.workers.part import Part
 
 Outcome = Snooze | Cancel | Record | Settled | None
 
@@ -57,6 +58,7 @@ class Order:
         queue, holder: where it was claimed, and by whom.
         module: what declares its worker.
         own: the values of the columns that the class of the job has beyond those of every job.
+        part: its place in its workflow.
     """
 
     claimed: Claimed
@@ -64,6 +66,7 @@ class Order:
     holder: list[str]
     module: str
     own: Mapping[str, Any]
+    part: Part | None
 
     @property
     def key(self) -> tuple[int, datetime]:

@@ -43,6 +43,7 @@ from sqla_oban.telemetry.events.upkeep import (
     JobsPruned,
     LeadershipGained,
     LeadershipLost,
+    WorkflowsMended,
 )
 
 __all__ = [
@@ -82,4 +83,5 @@ __all__ = [
     "SpanFailed",
     "SpanFinished",
     "SpanStarted",
+    "WorkflowsMended",
 ]

@@ -24,6 +24,13 @@ class JobsPruned(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowsMended(Event):
+    """The leader found `jobs` of workflows that had ended, or could run, and of which nobody had taken notice."""
+
+    jobs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CronTicked(Event):
     """The entry `name` made one job for each of `ticks`; none in `ids` where the entry's policy passed over them."""
 

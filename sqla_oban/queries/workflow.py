@@ -1,0 +1,212 @@
+"""Store, read and bring back the graphs of workflows."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Executable,
+    Float,
+    Text,
+    bindparam,
+    cast,
+    column,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    not_,
+    null,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from sqla_oban.models import Workflow
+from sqla_oban.models.workflow import EDGES, NOTES
+from sqla_oban.outcomes import RESULT
+from sqla_oban.queries.expressions import JOBS, constant, in_states, literal, now, object_or_empty, seconds
+from sqla_oban.queries.retry import MOST_ATTEMPTS, without_request
+from sqla_oban.states import FINAL, UNFINISHED, JobState
+
+WORKFLOWS: Any = Workflow.__table__
+LIVE = JOBS.alias("live")
+
+
+def insert_edges(edges: Any = EDGES) -> Executable:
+    """Stores `rows`, a JSON array of objects, as edges of one workflow: one parameter for any number of them."""
+    columns = {"workflow_id": BigInteger, "upstream_id": BigInteger, "downstream_id": BigInteger}
+    rows = (
+        func.jsonb_to_recordset(cast(bindparam("rows", type_=Text), JSONB))
+        .table_valued(
+            *(column(name, kind) for name, kind in columns.items()),
+            *(column("upstream", Text), column("ignored", ARRAY(Text))),
+        )
+        .render_derived(name="edge", with_types=True)
+    )
+    names = [*columns, "upstream", "ignored"]
+    return insert(edges).from_select(names, select(*(rows.c[name] for name in names)), include_defaults=False)
+
+
+def names(jobs: Any = JOBS) -> Executable:
+    """Those jobs of a workflow that have one of `names`, and whether they are about to be deleted or were."""
+    return select(jobs.c.workflow_name, jobs.c.id).where(
+        jobs.c.workflow_id == bindparam("workflow", type_=BigInteger),
+        jobs.c.workflow_name == func.any(bindparam("names", type_=ARRAY(Text))),
+    )
+
+
+def note(schema: str | None) -> Executable:
+    """Has jobs looked at when the transaction commits: what they are may have changed before others depended on them.
+
+    INVARIANT: of an edge that is added and an upstream job that ends at the same time, one sees the other. Both settle
+    at their commit, under the lock of the workflow.
+    """
+    table = NOTES if schema is None else NOTES.to_metadata(type(NOTES.metadata)(), schema=schema)
+    ids = select(
+        cast(cast(func.pg_current_xact_id(), Text), BigInteger),
+        bindparam("workflow", type_=BigInteger),
+        func.unnest(bindparam("ids", type_=ARRAY(BigInteger))),
+    )
+    return insert(table).from_select(["xid", "workflow_id", "job_id"], ids)
+
+
+def upstream() -> Executable:
+    """What the job `id` depends on, as one JSON object: each name with its id, state and recorded value; and the
+    context of its workflow.
+    """
+    results = (
+        select(
+            func.jsonb_object_agg(
+                EDGES.c.upstream,
+                func.jsonb_build_object(
+                    *(constant("id"), EDGES.c.upstream_id),
+                    *(constant("state"), func.coalesce(cast(JOBS.c.state, Text), constant("deleted"))),
+                    *(constant("result"), JOBS.c.meta.op("->")(constant(RESULT))),
+                ),
+            )
+        )
+        .select_from(EDGES.outerjoin(JOBS, JOBS.c.id == EDGES.c.upstream_id))
+        .where(EDGES.c.downstream_id == bindparam("id", type_=BigInteger))
+        .scalar_subquery()
+    )
+    own = JOBS.alias("own")
+    return (
+        select(
+            own.c.workflow_id, cast(WORKFLOWS.c.context, Text).label("context"), cast(results, Text).label("upstream")
+        )
+        .select_from(own.outerjoin(WORKFLOWS, WORKFLOWS.c.id == own.c.workflow_id))
+        .where(own.c.id == bindparam("id", type_=BigInteger))
+    )
+
+
+def status() -> Executable:
+    """How many jobs of the workflow are in which state, and since when and until when they ran."""
+    ended = func.greatest(JOBS.c.completed_at, JOBS.c.cancelled_at, JOBS.c.discarded_at)
+    return (
+        select(
+            cast(JOBS.c.state, Text).label("state"),
+            func.count().label("jobs"),
+            func.min(JOBS.c.attempted_at).label("began"),
+            func.max(ended).label("ended"),
+        )
+        .where(JOBS.c.workflow_id == bindparam("workflow", type_=BigInteger))
+        .group_by(JOBS.c.state)
+    )
+
+
+def retry() -> Executable:
+    """Makes what was cancelled or discarded wait again; when that is committed, what waits for nothing runs.
+
+    One update, whatever the graph: the triggers of the tables see the edges reopened behind each job of it.
+    """
+    attempt = func.least(JOBS.c.attempt, MOST_ATTEMPTS - literal_column("1")) + literal_column("1")
+    return (
+        update(JOBS)
+        .where(
+            JOBS.c.workflow_id == bindparam("workflow", type_=BigInteger),
+            in_states(JobState.CANCELLED, JobState.DISCARDED),
+        )
+        .values(
+            state=literal(JobState.SUSPENDED),
+            max_attempts=func.greatest(JOBS.c.max_attempts, attempt),
+            cancelled_at=null(),
+            discarded_at=null(),
+            meta=without_request(),
+        )
+        .returning(JOBS.c.id)
+    )
+
+
+def context_size() -> Executable:
+    """Locks a workflow; returns how many bytes its context would take with `values` over it."""
+    return (
+        select(func.octet_length(cast(_merged(), Text)))
+        .where(WORKFLOWS.c.id == bindparam("workflow", type_=BigInteger))
+        .with_for_update()
+    )
+
+
+def put_context() -> Executable:
+    """Puts `values` over those of a workflow's context."""
+    return (
+        update(WORKFLOWS)
+        .where(WORKFLOWS.c.id == bindparam("workflow", type_=BigInteger))
+        .values(context=_merged(), updated_at=now())
+    )
+
+
+def _merged() -> ColumnElement[Any]:
+    return object_or_empty(WORKFLOWS.c.context).op("||")(cast(bindparam("values", type_=Text), JSONB))
+
+
+def overdue() -> Executable:
+    """Notes up to `batch` jobs that nobody has settled, and returns them; the commit settles them.
+
+    Those are jobs that have ended, or are gone, on which an edge still waits; and jobs that wait for no edge.
+    """
+    unfinished = JOBS.alias("upstream")
+    ended = (
+        select(EDGES.c.workflow_id, EDGES.c.upstream_id.label("job_id"))
+        .select_from(EDGES.outerjoin(unfinished, unfinished.c.id == EDGES.c.upstream_id))
+        .where(
+            EDGES.c.state == constant("open"),
+            or_(unfinished.c.id.is_(None), unfinished.c.state.in_([literal(state) for state in FINAL])),
+        )
+    )
+    waits = exists().where(EDGES.c.downstream_id == JOBS.c.id, EDGES.c.state == constant("open"))
+    broken = exists().where(EDGES.c.downstream_id == JOBS.c.id, EDGES.c.state == constant("broken"))
+    free = select(JOBS.c.workflow_id, JOBS.c.id).where(
+        JOBS.c.workflow_id.is_not(None), in_states(JobState.SUSPENDED), or_(not_(waits), broken)
+    )
+    found = ended.union(free).limit(bindparam("batch", type_=BigInteger)).subquery()
+    xid = cast(cast(func.pg_current_xact_id(), Text), BigInteger)
+    return insert(NOTES).from_select(["xid", "workflow_id", "job_id"], select(xid, found)).returning(NOTES.c.job_id)
+
+
+def forget() -> Executable:
+    """Deletes workflows, and their edges, that are older than `age` seconds and have no job left."""
+    old = WORKFLOWS.c.inserted_at < now() - seconds(bindparam("age", type_=Float(53)))
+    gone = (
+        delete(WORKFLOWS)
+        .where(old, not_(exists().where(JOBS.c.workflow_id == WORKFLOWS.c.id)))
+        .returning(WORKFLOWS.c.id)
+        .cte("gone")
+    )
+    edges = delete(EDGES).where(EDGES.c.workflow_id.in_(select(gone.c.id))).returning(EDGES.c.workflow_id).cte("edges")
+    return select(gone.c.id, select(func.count()).select_from(edges).scalar_subquery())
+
+
+def of_live_workflow() -> ColumnElement[bool]:
+    """Whether a job is part of a workflow of which another has not ended."""
+    return JOBS.c.workflow_id.is_not(None) & exists().where(
+        LIVE.c.workflow_id == JOBS.c.workflow_id,
+        LIVE.c.workflow_id.is_not(None),
+        LIVE.c.state.in_([literal(state) for state in UNFINISHED]),
+    )
+
+
+SETTLE_NOW = text("SELECT oban_workflow_settle()")
