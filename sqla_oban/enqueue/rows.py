@@ -32,6 +32,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "unique_key": None,
     "unique_states": None,
     "unique_period": None,
+    "awaited_until": None,
 }
 """What the table gives to a job that says nothing of it."""
 DEFAULT_CONTAINERS: Final[Mapping[str, Callable[[], Any]]] = {

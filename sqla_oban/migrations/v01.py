@@ -5,6 +5,7 @@ qualified with `{schema}`: the trigger runs under the search_path of whoever ins
 made are adopted (`adoption.py`), so whatever may be there already is made only if it is not.
 """
 
+from sqla_oban.migrations import waiting
 from sqla_oban.migrations.adoption import BEGUN, GIVE_BACK, IS_OURS, OBSTACLE, take_over
 from sqla_oban.migrations.version import Index, Version
 
@@ -16,7 +17,7 @@ STORAGE = (
     *("autovacuum_vacuum_cost_limit=2000", "autovacuum_vacuum_cost_delay=1"),
 )
 
-OWN_COLUMNS = ("unique_key text", "unique_states smallint", "unique_period interval")
+OWN_COLUMNS = ("unique_key text", "unique_states smallint", "unique_period interval", *waiting.COLUMNS)
 """Columns of `oban_jobs` that Oban does not have, with their types: nullable, since its libraries do not know them."""
 
 HELD = """
@@ -259,6 +260,7 @@ UPGRADE = (
         (({HELD.format(job="OLD.")}) IS NOT TRUE OR OLD.unique_key IS DISTINCT FROM NEW.unique_key))
       EXECUTE FUNCTION {{schema}}.oban_jobs_unique_update()
     """,
+    *waiting.UPGRADE,
 )
 
 # One statement, because nothing of it may be done where the tables are not ours: a script may run a second time.
@@ -271,6 +273,7 @@ DOWNGRADE = (
       IF NOT {IS_OURS} THEN
         RETURN;
       END IF;
+      {waiting.DOWNGRADE}
       DROP TABLE {{schema}}.oban_crons;
       DROP TABLE {{schema}}.oban_queues;
       DROP TRIGGER oban_jobs_unique_update ON {{schema}}.oban_jobs;

@@ -132,6 +132,7 @@ class JobMixin:
     unique_key: Mapped[str | None] = mapped_column(Text, sort_order=-10)
     unique_states: Mapped[int | None] = mapped_column(SmallInteger, sort_order=-10)
     unique_period: Mapped[timedelta | None] = mapped_column(Interval, sort_order=-10)
+    awaited_until: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=-10)
 
     def __init__(
         self,

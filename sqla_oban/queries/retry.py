@@ -4,7 +4,16 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Executable, Select, case, func, literal_column, null, select, update
 
-from sqla_oban.queries.expressions import CANCEL_REQUESTED, JOBS, constant, in_states, literal, now, rings
+from sqla_oban.queries.expressions import (
+    CANCEL_REQUESTED,
+    JOBS,
+    SIGNAL_WAIT,
+    constant,
+    in_states,
+    literal,
+    now,
+    rings,
+)
 from sqla_oban.queries.lock import locked
 from sqla_oban.states import RETRYING, JobState
 
@@ -27,7 +36,10 @@ def retry(ids: Select[Any], schema: str | None) -> Executable:
             completed_at=null(),
             cancelled_at=null(),
             discarded_at=null(),
-            meta=case((is_object, JOBS.c.meta.op("-")(constant(CANCEL_REQUESTED))), else_=JOBS.c.meta),
+            meta=case(
+                (is_object, JOBS.c.meta.op("-")(constant(CANCEL_REQUESTED)).op("-")(constant(SIGNAL_WAIT))),
+                else_=JOBS.c.meta,
+            ),
         )
         .returning(JOBS.c.id, JOBS.c.queue, JOBS.c.state)
         .cte("retried")
