@@ -25,6 +25,13 @@
     ├── JobTimeout (TimeoutError)         a job ran for longer than its worker allows
     ├── WorkerDied (RuntimeError)         the process that ran a job ended before the job did
     ├── ProcessNotStarted (RuntimeError)  a process that is to run jobs cannot be started
+    ├── WaitTimeout (TimeoutError)        a job that is waited for did not end in time
+    ├── JobNotCompleted (RuntimeError)    a job that is waited for ended, and not as completed
+    │   ├── JobCancelled                  it was cancelled
+    │   ├── JobDiscarded                  it has failed too often
+    │   └── JobDeleted                    it is gone
+    ├── SignalTimeout (TimeoutError)      no signal came in time for the job that waits for it
+    ├── JobHasEnded (RuntimeError)        what was asked cannot be done to a job that has ended
     ├── NoCurrentJob (LookupError)        `current_job()` outside of a running job
     ├── EndlessJobs (RuntimeError)        in a test, jobs that enqueue jobs that enqueue jobs
     └── TemporaryPostgresError (RuntimeError)  no PostgreSQL to be found or started
@@ -175,6 +182,48 @@ class WorkerDied(ObanError, RuntimeError):
 
 class ProcessNotStarted(ObanError, RuntimeError):
     """A process that is to run jobs cannot be started."""
+
+
+class WaitTimeout(ObanError, TimeoutError):
+    """A job that is waited for did not end within the `timeout`; it goes on as if nobody had waited."""
+
+
+class JobNotCompleted(ObanError, RuntimeError):
+    """A job that is waited for ended in another state than completed.
+
+    Args:
+        message: what happened.
+        id: the job's id.
+        error: what its errors say last; None if they say nothing.
+    """
+
+    def __init__(self, message: str, id: int, error: str | None = None) -> None:
+        super().__init__(message, id, error)
+        self.id = id
+        self.error = error
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class JobCancelled(JobNotCompleted):
+    """A job that is waited for was cancelled."""
+
+
+class JobDiscarded(JobNotCompleted):
+    """A job that is waited for has failed in its last attempt; `error` says how."""
+
+
+class JobDeleted(JobNotCompleted):
+    """A job that is waited for was deleted, so that nobody can say how it ended."""
+
+
+class SignalTimeout(ObanError, TimeoutError):
+    """No signal came in time for the job that waits for it."""
+
+
+class JobHasEnded(ObanError, RuntimeError):
+    """A job has ended, and what was asked can be done only before."""
 
 
 class NoCurrentJob(ObanError, LookupError):

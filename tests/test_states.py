@@ -16,6 +16,7 @@ from sqla_oban.queries.prune import prune
 from sqla_oban.queries.release import release
 from sqla_oban.queries.rescue import rescue
 from sqla_oban.queries.retry import retry
+from sqla_oban.queries.signal import give
 from sqla_oban.queries.stage import stage
 from sqla_oban.queries.update import update
 from sqla_oban.states import FINAL, TRANSITIONS, WAITING, Transition, diagram
@@ -70,6 +71,16 @@ async def updating(table: Table) -> None:
             await table.run(update({"scheduled_at": past if state == JobState.SCHEDULED else future}, None), ids=ids)
 
 
+WAIT = """'{"signal_wait": {"name": "go", "execution": 1577836800}}'"""
+"""Put aside by the execution of those who were attempted on 2020-01-01."""
+SIGNALLED = """'{"signal_wait": {"name": "go", "execution": 1577836800}, "signals": {"go": 1}}'"""
+METAS = {
+    "release": ("'{}'", MARK),
+    "rescue": ("'{}'", MARK),
+    "park": (WAIT, SIGNALLED),
+    "signal": ("'{}'", WAIT, SIGNALLED),
+}
+
 VERBS: dict[str, Callable[[Table], Awaitable[object]]] = {
     "stage": lambda table: table.run(stage(None), limit=100, aside=[], asleep=["default"], producers=[], horizon=60.0),
     "claim": lambda table: table.claim(demand=100),
@@ -80,6 +91,8 @@ VERBS: dict[str, Callable[[Table], Awaitable[object]]] = {
     "delete": lambda table: table.run(delete(ALL)),
     "update": updating,
     "cancel": cancelling,
+    "signal": lambda table: table.run(give(ALL, None, name="go", payload="1")),
+    "park": acknowledging(JobState.SCHEDULED),
     **{verb: acknowledging(state) for verb, state in ACKS.items()},
 }
 
@@ -98,7 +111,7 @@ async def populate(table: Table, metas: Sequence[str]) -> dict[int, JobState]:
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_statement_makes_exactly_the_moves_of_its_verb(verb: str, table: Table) -> None:
-    before = await populate(table, ("'{}'", MARK) if verb in {"release", "rescue"} else ("'{}'",))
+    before = await populate(table, METAS.get(verb, ("'{}'",)))
     await VERBS[verb](table)
     left = await table.states()
     after = {job_id: JobState(left[job_id]) if job_id in left else None for job_id in before}

@@ -12,17 +12,27 @@ from sqlalchemy.orm import Session
 
 from sqla_oban.control.selection import EVERYWHERE, LARGEST, Selection, entity, job_id, selected
 from sqla_oban.control.sessions import Sessions, placed
-from sqla_oban.errors import InvalidJob, InvalidSelection, JobIsExecuting, JobNotFound, UnknownOption, shown
+from sqla_oban.control.signals import Signal
+from sqla_oban.errors import (
+    InvalidJob,
+    InvalidSelection,
+    JobHasEnded,
+    JobIsExecuting,
+    JobNotFound,
+    UnknownOption,
+    shown,
+)
 from sqla_oban.models import Job, JobMixin, Scope, table_of
 from sqla_oban.models.base import UTCDateTime
 from sqla_oban.models.checks import checked_name
 from sqla_oban.queries import cancel as cancelling
 from sqla_oban.queries import delete as deleting
 from sqla_oban.queries import retry as retrying
+from sqla_oban.queries import signal as signalling
 from sqla_oban.queries import update as updating
 from sqla_oban.queries.expressions import now
 from sqla_oban.queries.lock import lock
-from sqla_oban.states import JobState
+from sqla_oban.states import FINAL, JobState
 from sqla_oban.workers.options import CHECKS, json_object
 
 
@@ -129,6 +139,36 @@ class Jobs:
         jobs = await self._sessions.run(change, session)
         return jobs[0] if isinstance(which, int | JobMixin) else jobs
 
+    async def signal(
+        self,
+        which: int | JobMixin,
+        payload: Any = None,
+        *,
+        name: str = signalling.DEFAULT_SIGNAL,
+        session: AsyncSession | None = None,
+    ) -> bool:
+        """Give a job what it waits for, or will wait for, by `current_job().signal()`; returns whether it was taken.
+
+        The first signal of a name counts and is kept with the job; a second one changes nothing and is not taken.
+
+        Args:
+            which: the job, or its id.
+            payload: a JSON value.
+            name: which signal, where the job waits for several.
+            session: whose transaction to take part in.
+
+        Raises:
+            JobNotFound: there is no job of that id.
+            JobHasEnded: it has ended.
+            UnserialisableValue: the payload is no JSON value.
+            InvalidArguments, InvalidSelection: the name, or the job, is none.
+
+        >>> await oban.jobs.signal(job.id, {"by": "anna"}, name="approved")  # doctest: +SKIP
+        True
+        """
+        given = Signal(name, payload)
+        return await self._sessions.run(partial(signal, which=which, given=given, scope=self._scope), session)
+
 
 def get(session: Session, id: int, scope: Scope = EVERYWHERE) -> Job | None:
     """The job as it is stored now, or None."""
@@ -155,6 +195,22 @@ def delete(session: Session, which: Selection, scope: Scope = EVERYWHERE) -> int
     for job in _loaded(session, gone, scope):
         session.expunge(job)
     return len(gone)
+
+
+def signal(session: Session, which: int | JobMixin, given: Signal, scope: Scope = EVERYWHERE) -> bool:
+    """Give a job a signal; returns whether it was taken."""
+    if not isinstance(which, int | JobMixin):
+        raise InvalidSelection(f"one job is given a signal, by its id or itself, got {shown(which)}")
+    text = {"name": given.name, "payload": given.payload}
+    if _changed(session, which, scope, lambda ids: signalling.give(ids, scope.schema, **text)):
+        return True
+    named = which if isinstance(which, int) else job_id(which)
+    found = session.execute(lock(selected(which, scope))).one_or_none()
+    if found is None:
+        raise JobNotFound(f"there is no job {named}")
+    if found.state in FINAL:
+        raise JobHasEnded(f"job {named} is {found.state} and takes no signal")
+    return False
 
 
 def update(session: Session, which: Selection, values: Mapping[str, Any], scope: Scope = EVERYWHERE) -> list[Job]:

@@ -30,6 +30,7 @@ from sqla_oban.telemetry.events import JobAbandoned, JobFailed, JobFinished, Job
 from sqla_oban.workers.calls import Settled, Surroundings
 from sqla_oban.workers.context import RUNNING, RunningJob
 from sqla_oban.workers.definition import Definition
+from sqla_oban.workers.parking import Parked
 from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import Registry
 
@@ -117,6 +118,7 @@ class Executor:
             max_attempts=claimed.max_attempts,
             args=args,
             claimed_at=claimed.attempted_at,
+            meta=claimed.meta,
             schema=self._provider.schema,
         )
         RUNNING.set(job.running)
@@ -126,7 +128,10 @@ class Executor:
             job.own = await own_values(model_of(definition, self._provider), claimed.id, self._provider)
         dispatcher = self._dispatchers[self._place(definition)]
         limit = definition.rules.time_limit(load)
-        return await (dispatcher.run(call, job) if limit is None else _limited(job, limit, dispatcher, call))
+        try:
+            return await (dispatcher.run(call, job) if limit is None else _limited(job, limit, dispatcher, call))
+        except Parked as parked:
+            return parked.outcome
 
     def _place(self, definition: Definition) -> ExecutorKind:
         return definition.place(self._otherwise)

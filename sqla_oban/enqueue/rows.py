@@ -36,6 +36,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "weight": None,
     "workflow_id": None,
     "workflow_name": None,
+    "awaited_until": None,
 }
 """What the table gives to a job that says nothing of it."""
 DEFAULT_CONTAINERS: Final[Mapping[str, Callable[[], Any]]] = {

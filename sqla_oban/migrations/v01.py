@@ -5,7 +5,7 @@ qualified with `{schema}`: the trigger runs under the search_path of whoever ins
 made are adopted (`adoption.py`), so whatever may be there already is made only if it is not.
 """
 
-from sqla_oban.migrations import limits, workflows
+from sqla_oban.migrations import limits, waiting, workflows
 from sqla_oban.migrations.adoption import BEGUN, GIVE_BACK, IS_OURS, OBSTACLE, take_over
 from sqla_oban.migrations.version import Index, Version
 
@@ -21,6 +21,7 @@ OWN_COLUMNS = (
     *("unique_key text", "unique_states smallint", "unique_period interval"),
     *limits.COLUMNS,
     *workflows.OWN_COLUMNS,
+    *waiting.COLUMNS,
 )
 """Columns of `oban_jobs` that Oban does not have, with their types: nullable, since its libraries do not know them."""
 
@@ -268,6 +269,7 @@ UPGRADE = (
     """,
     *limits.UPGRADE,
     *workflows.UPGRADE,
+    *waiting.UPGRADE,
 )
 
 # One statement, because nothing of it may be done where the tables are not ours: a script may run a second time.
@@ -282,6 +284,7 @@ DOWNGRADE = (
       END IF;
       {limits.DOWNGRADE}
       {workflows.DOWNGRADE.strip()}
+      {waiting.DOWNGRADE}
       DROP TABLE {{schema}}.oban_crons;
       DROP TABLE {{schema}}.oban_queues;
       DROP TRIGGER oban_jobs_unique_update ON {{schema}}.oban_jobs;

@@ -154,6 +154,7 @@ class JobMixin:
     weight: Mapped[int | None] = mapped_column(Integer, sort_order=-10)
     workflow_id: Mapped[int | None] = mapped_column(BigInteger, sort_order=-10)
     workflow_name: Mapped[str | None] = mapped_column(Text, sort_order=-10)
+    awaited_until: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=-10)
 
     def __init__(
         self,

@@ -45,6 +45,16 @@ SQLType: TypeAlias = TypeEngine[Any] | type[TypeEngine[Any]]
 CANCEL_REQUESTED: Final = "cancel_requested"
 """The key in a job's meta that says which execution of it is to be stopped."""
 
+SIGNALS: Final = "signals"
+"""The key in a job's meta of the signals that it was sent: payloads by their names. Only senders write it."""
+
+SIGNAL_WAIT: Final = "signal_wait"
+"""The key in a job's meta of what it waits for; only its own executions write it.
+
+`name` is the signal, `execution` the one that was put aside for it, so that this is void for any later one, and
+`deadlines` holds by name until when, in seconds since 1970, it waits or has waited.
+"""
+
 
 def now() -> ColumnElement[Any]:
     """This very moment in UTC, as Oban's columns hold it; `now()` would be when the transaction began."""

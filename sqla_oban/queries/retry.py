@@ -4,7 +4,16 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Executable, Select, case, func, literal_column, null, select, update
 
-from sqla_oban.queries.expressions import CANCEL_REQUESTED, JOBS, constant, in_states, literal, now, rings
+from sqla_oban.queries.expressions import (
+    CANCEL_REQUESTED,
+    JOBS,
+    SIGNAL_WAIT,
+    constant,
+    in_states,
+    literal,
+    now,
+    rings,
+)
 from sqla_oban.queries.lock import locked
 from sqla_oban.states import RETRYING, JobState
 
@@ -13,9 +22,10 @@ MOST_ATTEMPTS: ColumnElement[int] = literal_column("32767")
 
 
 def without_request() -> ColumnElement[Any]:
-    """A job's meta without the mark of a cancellation; from a number nothing can be taken."""
+    """A job's meta without the marks of a cancellation and of a wait; from a number nothing can be taken."""
     is_object = func.jsonb_typeof(JOBS.c.meta) == constant("object")
-    return case((is_object, JOBS.c.meta.op("-")(constant(CANCEL_REQUESTED))), else_=JOBS.c.meta)
+    unmarked = JOBS.c.meta.op("-")(constant(CANCEL_REQUESTED)).op("-")(constant(SIGNAL_WAIT))
+    return case((is_object, unmarked), else_=JOBS.c.meta)
 
 
 def retry(ids: Select[Any], schema: str | None) -> Executable:

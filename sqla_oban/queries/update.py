@@ -8,15 +8,18 @@ from sqlalchemy import update as change
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from sqla_oban.queries.expressions import JOBS, in_states, literal, now, rings
+from sqla_oban.queries.signal import kept
 from sqla_oban.states import JobState
 
 
 def update(values: Mapping[str, Any], schema: str | None) -> Executable:
     """Writes `values` into the jobs `ids`, which the transaction has locked, and rings where they can be claimed.
 
-    A job that waits for its time, or could be claimed, does so by its new time; one in another state keeps that.
+    A job that waits for its time, or could be claimed, does so by its new time; one in another state keeps that. New
+    meta leaves alone which signals the job was sent and waits for.
     """
-    changed = change(JOBS).where(JOBS.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))).values(**values)
+    written = {**values, "meta": kept(values["meta"])} if "meta" in values else values
+    changed = change(JOBS).where(JOBS.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))).values(**written)
     if (due := values.get("scheduled_at")) is not None:
         movable = in_states(JobState.AVAILABLE, JobState.SCHEDULED)
         target = case((due <= now(), literal(JobState.AVAILABLE)), else_=literal(JobState.SCHEDULED))

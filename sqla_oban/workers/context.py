@@ -1,8 +1,10 @@
 """The job that is running here."""
 
+import asyncio
+import time
 from collections.abc import Coroutine, Mapping
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, overload
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
@@ -10,8 +12,10 @@ from sqlalchemy.orm import Session, scoped_session
 
 from sqla_oban.errors import NoCurrentJob
 from sqla_oban.queries.ack import Ack
+from sqla_oban.queries.signal import DEFAULT_SIGNAL
 from sqla_oban.states import JobState
 from sqla_oban.workers.completion import settle
+from sqla_oban.workers.parking import Claim, received
 from sqla_oban.workers.part import Part, Upstream
 
 
@@ -27,16 +31,8 @@ class RunningJob:
     """
 
     __slots__ = (
-        "_cancelled",
-        "_claimed_at",
-        "_schema",
-        "args",
-        "attempt",
-        "id",
-        "max_attempts",
-        "part",
-        "queue",
-        "worker",
+        *("_begun", "_cancelled", "_claimed_at", "_meta", "_schema"),
+        *("args", "attempt", "id", "max_attempts", "part", "queue", "worker"),
     )
 
     def __init__(
@@ -49,6 +45,7 @@ class RunningJob:
         max_attempts: int,
         args: dict[str, Any],
         claimed_at: datetime,
+        meta: str = "{}",
         schema: str | None = None,
     ) -> None:
         self.id = id
@@ -59,6 +56,8 @@ class RunningJob:
         self.args = args
         self.part: Part | None = None
         self._claimed_at = claimed_at
+        self._meta = meta
+        self._begun = time.monotonic()
         self._schema = schema
         self._cancelled = False
 
@@ -117,6 +116,43 @@ class RunningJob:
             return session.run_sync(settle, ack, self._schema)
         settle(session, ack, self._schema)
         return None
+
+    def signal(self, name: str = DEFAULT_SIGNAL, *, timeout: float | timedelta | None = None) -> Any:
+        """The payload that `oban.jobs.signal` gives the job under this name; awaited in async code.
+
+        If it has not come yet the job is put aside: this execution ends here, its place in the queue is free and its
+        attempt refunded, and its process may end. When the signal comes, the worker is called again from its beginning,
+        and this returns the payload at once, then and in any later attempt. So what stands before it runs again: put
+        it first, or make that harmless. What a transactional worker's session has done before is rolled back.
+
+        Call it from the worker's own code, outside of task groups, and do not catch BaseException around it.
+
+        Args:
+            name: which signal, where a job waits for several; 1 to 127 characters.
+            timeout: seconds or a timedelta, counted from the first call for this name; default: for ever. It holds
+                for all attempts, until the job is retried by `oban.jobs.retry`.
+
+        Raises:
+            SignalTimeout: it did not come in time.
+            InvalidArguments: the name or the timeout is none.
+
+        >>> decision = await current_job().signal("approved", timeout=timedelta(days=3))  # doctest: +SKIP
+        """
+        claim = Claim(self._meta, self._claimed_at)
+        payload = received(name, timeout, claim, time.monotonic() - self._begun)
+        return _ready(payload) if _in_a_loop() else payload
+
+
+async def _ready(payload: Any) -> Any:
+    return payload
+
+
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 RUNNING: ContextVar[RunningJob] = ContextVar("sqla_oban_running")

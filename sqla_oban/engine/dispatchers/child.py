@@ -28,6 +28,7 @@ from sqla_oban.queries.ack import Ack
 from sqla_oban.workers.calls import Settled, Surroundings
 from sqla_oban.workers.context import RUNNING, RunningJob
 from sqla_oban.workers.definition import Definition
+from sqla_oban.workers.parking import Parked
 from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import REGISTRY
 
@@ -133,6 +134,8 @@ class Child:
         try:
             result = context.run(self._work, turn, boot, provider, context)
             return Reply(_outcome(result), memory=resident_memory())
+        except Parked as parked:
+            return Reply(parked.outcome, memory=resident_memory())
         except BaseException as error:
             if turn.stopped and isinstance(error, asyncio.CancelledError):
                 return Reply(stopped=True, memory=resident_memory())
@@ -154,6 +157,7 @@ class Child:
             max_attempts=claimed.max_attempts,
             args=args,
             claimed_at=claimed.attempted_at,
+            meta=claimed.meta,
             schema=boot.schema,
         )
         turn.running.part = order.part

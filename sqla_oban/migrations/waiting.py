@@ -1,0 +1,78 @@
+"""What version 1 makes for those who wait: for the end of a job, and jobs that wait for a signal."""
+
+COLUMNS = ("awaited_until timestamp",)
+"""Until when somebody waits for the end of a job; NULL where nobody does."""
+
+TOLD = "(timezone('UTC', clock_timestamp()) < {job}awaited_until)"
+
+UPGRADE = (
+    # Tells that a job has ended or is gone: its id, and nothing of how. A hint: who waits looks at the table.
+    """
+    CREATE OR REPLACE FUNCTION {schema}.oban_tell_end(id bigint) RETURNS void LANGUAGE plpgsql AS $oban$
+    BEGIN
+      IF current_setting('sqla_oban.notify', true) IS DISTINCT FROM 'off' THEN
+        PERFORM pg_notify({schema_literal} || '.oban_relay', jsonb_build_object('job_id', $1)::text);
+      END IF;
+    END
+    $oban$
+    """,
+    # Whoever ends the job, and by whatever statement. It takes the mark away, so that it tells once.
+    """
+    CREATE OR REPLACE FUNCTION {schema}.oban_jobs_ended() RETURNS trigger LANGUAGE plpgsql AS $oban$
+    BEGIN
+      PERFORM {schema}.oban_tell_end(NEW.id);
+      NEW.awaited_until := NULL;
+      RETURN NEW;
+    END
+    $oban$
+    """,
+    f"""
+    CREATE OR REPLACE TRIGGER oban_jobs_ended BEFORE UPDATE OF state ON {{schema}}.oban_jobs FOR EACH ROW
+      WHEN (NEW.awaited_until IS NOT NULL AND NEW.state IN ('completed', 'cancelled', 'discarded')
+        AND {TOLD.format(job="NEW.")})
+      EXECUTE FUNCTION {{schema}}.oban_jobs_ended()
+    """,
+    """
+    CREATE OR REPLACE FUNCTION {schema}.oban_jobs_deleted() RETURNS trigger LANGUAGE plpgsql AS $oban$
+    BEGIN
+      PERFORM {schema}.oban_tell_end(OLD.id);
+      RETURN NULL;
+    END
+    $oban$
+    """,
+    f"""
+    CREATE OR REPLACE TRIGGER oban_jobs_deleted AFTER DELETE ON {{schema}}.oban_jobs FOR EACH ROW
+      WHEN (OLD.awaited_until IS NOT NULL AND {TOLD.format(job="OLD.")})
+      EXECUTE FUNCTION {{schema}}.oban_jobs_deleted()
+    """,
+    # A job that is put aside until a signal comes, which has come meanwhile. Why none is missed: queries/signal.py.
+    """
+    CREATE OR REPLACE FUNCTION {schema}.oban_jobs_park() RETURNS trigger LANGUAGE plpgsql AS $oban$
+    BEGIN
+      IF NEW.meta->'signal_wait'->'execution' = to_jsonb(extract(epoch FROM NEW.attempted_at))
+          AND jsonb_typeof(NEW.meta->'signals') = 'object'
+          AND NEW.meta->'signals' ? (NEW.meta->'signal_wait'->>'name') THEN
+        NEW.state := 'available';
+        NEW.scheduled_at := timezone('UTC', clock_timestamp());
+        PERFORM {schema}.oban_ring(NEW.queue);
+      END IF;
+      RETURN NEW;
+    END
+    $oban$
+    """,
+    """
+    CREATE OR REPLACE TRIGGER oban_jobs_park BEFORE UPDATE OF state ON {schema}.oban_jobs FOR EACH ROW
+      WHEN (NEW.state = 'scheduled' AND OLD.state = 'executing' AND NEW.meta ? 'signal_wait')
+      EXECUTE FUNCTION {schema}.oban_jobs_park()
+    """,
+)
+
+DOWNGRADE = """
+      DROP TRIGGER oban_jobs_park ON {schema}.oban_jobs;
+      DROP FUNCTION {schema}.oban_jobs_park();
+      DROP TRIGGER oban_jobs_deleted ON {schema}.oban_jobs;
+      DROP FUNCTION {schema}.oban_jobs_deleted();
+      DROP TRIGGER oban_jobs_ended ON {schema}.oban_jobs;
+      DROP FUNCTION {schema}.oban_jobs_ended();
+      DROP FUNCTION {schema}.oban_tell_end(bigint);
+"""
