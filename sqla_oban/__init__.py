@@ -4,8 +4,10 @@
 >>> await SqlaOban(engine, queues={"default": 10}).run()  # runs them  # doctest: +SKIP
 """
 
+from sqla_oban.chain import Chain
 from sqla_oban.control.queue_info import QueueInfo
 from sqla_oban.enqueue import announce as _announce  # noqa: F401 (installs its listeners)
+from sqla_oban.enqueue import chains as _chains  # noqa: F401 (likewise)
 from sqla_oban.enqueue import entities as _entities  # noqa: F401 (likewise)
 from sqla_oban.enqueue import unique as _unique  # noqa: F401 (likewise)
 from sqla_oban.enqueue.insert import insert_all
@@ -19,6 +21,7 @@ from sqla_oban.workers import CronJob, Schedule, current_job, inject, job, worke
 
 __all__ = [
     "Cancel",
+    "Chain",
     "CronJob",
     "Job",
     "JobState",

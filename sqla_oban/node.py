@@ -24,6 +24,7 @@ from sqla_oban.engine.stager import Stager
 from sqla_oban.engine.switchboard import Switchboard
 from sqla_oban.given import Settings
 from sqla_oban.maintenance.lifeline import Lifeline
+from sqla_oban.maintenance.mender import Mender
 from sqla_oban.maintenance.pruner import Pruner
 from sqla_oban.maintenance.reindexer import PATIENCE, Reindexer
 from sqla_oban.maintenance.scheduler import Scheduler
@@ -239,7 +240,8 @@ class Node:
         if self._leader is None:
             return [self._stager]
         pruner = Pruner(self._links["ack"], self._leader, node=settings.node, settings=settings.pruner)
-        return [self._stager, pruner, *self._make_reindexer(self._leader)]
+        mender = Mender(self._links["ack"], self._leader, node=settings.node, schema=self._home)
+        return [self._stager, pruner, mender, *self._make_reindexer(self._leader)]
 
     def _make_reindexer(self, leader: Leader) -> list[Service]:
         settings = self._settings.reindexer

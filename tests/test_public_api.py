@@ -14,6 +14,7 @@ from sqla_oban.errors import ObanError
 PACKAGE = Path(sqla_oban.__path__[0])
 PUBLIC = {
     "Cancel",
+    "Chain",
     "Job",
     "JobState",
     "Peer",

@@ -32,6 +32,9 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "unique_key": None,
     "unique_states": None,
     "unique_period": None,
+    "chain_key": None,
+    "chain_hold": None,
+    "chain_waits": None,
 }
 """What the table gives to a job that says nothing of it."""
 DEFAULT_CONTAINERS: Final[Mapping[str, Callable[[], Any]]] = {

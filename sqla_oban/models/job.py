@@ -1,10 +1,12 @@
 """A job: the row that carries work from the transaction that wanted it to the worker that does it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     ColumnElement,
     Connection,
@@ -25,7 +27,9 @@ from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.elements import conv
 
+from sqla_oban.chain import Chain, checked_chain
 from sqla_oban.errors import InvalidJob
+from sqla_oban.models import chain_key
 from sqla_oban.models.base import UTC_NOW, ObanBase, UTCDateTime, schema_of
 from sqla_oban.models.checks import (
     MAX_NAME,
@@ -93,7 +97,16 @@ def _table_items(table: str, schema: str | None) -> tuple[SchemaItem | dict[str,
             for state in ("completed", "cancelled", "discarded")
         ),
         Index(conv(f"{table}_unique_key_index"), "unique_key", unique=True, postgresql_where=text(HELD.format(job=""))),
+        *_chain_indexes(table),
         {"info": {"sqla_oban": 1}, "schema": schema},
+    )
+
+
+def _chain_indexes(table: str) -> tuple[Index, ...]:
+    occupies, waits = (text(one.format(job="")) for one in (chain_key.OCCUPIES, chain_key.WAITS))
+    return (
+        Index(conv(f"{table}_chain_index"), "chain_key", unique=True, postgresql_where=occupies),
+        Index(conv(f"{table}_chain_waits_index"), "chain_key", "id", postgresql_where=waits),
     )
 
 
@@ -108,6 +121,8 @@ class JobMixin:
     """How long after its INSERT the job is due, if that was said; `scheduled_at` is an estimate until then."""
     unique = cast(Unique | None, None)
     """What keeps a second such job from being enqueued, if that was said."""
+    chain = cast(Chain | None, None)
+    """What has the job run after all others of its chain, if that was said."""
     conflict = False
     """Whether the job was not inserted because the same one is there already, the one of its `id`."""
 
@@ -132,6 +147,9 @@ class JobMixin:
     unique_key: Mapped[str | None] = mapped_column(Text, sort_order=-10)
     unique_states: Mapped[int | None] = mapped_column(SmallInteger, sort_order=-10)
     unique_period: Mapped[timedelta | None] = mapped_column(Interval, sort_order=-10)
+    chain_key: Mapped[str | None] = mapped_column(Text, sort_order=-10)
+    chain_hold: Mapped[bool | None] = mapped_column(Boolean, sort_order=-10)
+    chain_waits: Mapped[bool | None] = mapped_column(Boolean, sort_order=-10)
 
     def __init__(
         self,
@@ -140,6 +158,7 @@ class JobMixin:
         args: dict[str, Any] | None = None,
         schedule_in: float | timedelta | None = None,
         unique: Unique | bool | None = None,
+        chain: Chain | str | Sequence[str] | None = None,
         **values: Any,
     ) -> None:
         if schedule_in is not None and values.get("scheduled_at") is not None:
@@ -152,6 +171,9 @@ class JobMixin:
         self.unique = checked_unique(unique)
         if self.unique is not None:
             mark(self)
+        self.chain = checked_chain(chain)
+        if self.chain is not None:
+            chain_key.mark(self)
 
     def __repr__(self) -> str:
         held = self.__dict__  # what is loaded: a repr must not emit SQL
@@ -223,6 +245,8 @@ class Job(JobMixin, ObanBase):
         scheduled_at: the moment from which it may run, with a time zone.
         schedule_in: instead: seconds or a timedelta from the INSERT on, by the clock of the database.
         unique: keeps it from being enqueued while the same job is there: a `Unique`, or True for its defaults.
+        chain: has it run after all others of the same worker that have the same values of these arguments: a `Chain`,
+            or the names.
 
     Raises:
         InvalidJob: a field holds what the table cannot store.

@@ -7,6 +7,7 @@ from typing import Any, Self, TypedDict
 
 from sqlalchemy import inspect
 
+from sqla_oban.chain import Chain, checked_chain
 from sqla_oban.errors import DeclarationError, InvalidJob, UnknownOption, shown
 from sqla_oban.models import Job, JobMixin
 from sqla_oban.models.checks import (
@@ -35,6 +36,7 @@ class JobOptions(TypedDict, total=False):
     schedule_in: float | timedelta
     scheduled_at: datetime
     unique: Unique | bool | None
+    chain: Chain | str | Sequence[str] | None
 
 
 class PlainOptions(TypedDict, total=False):
@@ -51,6 +53,7 @@ class PlainOptions(TypedDict, total=False):
     executor: str
     transactional: bool
     unique: Unique | bool | None
+    chain: Chain | str | Sequence[str] | None
 
 
 class WorkerOptions(PlainOptions, total=False):
@@ -77,6 +80,7 @@ class JobDefaults:
     schedule_in: timedelta | None = None
     scheduled_at: datetime | None = None
     unique: Unique | None = None
+    chain: Chain | None = None
 
     def with_options(self, options: Mapping[str, Any], where: str) -> Self:
         """These with `options` over them, checked.
@@ -139,7 +143,7 @@ def json_object(field: str, value: object) -> object:
 
 
 FIELDS = tuple(field.name for field in fields(JobDefaults) if field.name != "model")
-DERIVED = frozenset({"schedule_in", "scheduled_at", "unique"})
+DERIVED = frozenset({"schedule_in", "scheduled_at", "unique", "chain"})
 CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "queue": lambda value: checked_name("queue", value),
     "priority": priority,
@@ -149,6 +153,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "schedule_in": checked_delay,
     "scheduled_at": lambda value: aware("scheduled_at", value),
     "unique": checked_unique,
+    "chain": checked_chain,
 }
 """What checks the fields of a job."""
 OPTIONS: Mapping[str, Callable[[Any], Any]] = {**CHECKS, "model": checked_model}

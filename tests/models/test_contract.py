@@ -78,6 +78,15 @@ INDEXES = {
         "WHEN 'discarded'::oban_job_state THEN 64 WHEN 'cancelled'::oban_job_state THEN 128 "
         "ELSE NULL::integer END) <> 0))"
     ),
+    "oban_jobs_chain_index": (
+        "USING btree (chain_key) WHERE ((chain_key IS NOT NULL) AND ((state = ANY (ARRAY["
+        "'available'::oban_job_state, 'scheduled'::oban_job_state, 'executing'::oban_job_state, "
+        "'retryable'::oban_job_state])) OR ((state = 'discarded'::oban_job_state) AND chain_hold)))"
+    ),
+    "oban_jobs_chain_waits_index": (
+        "USING btree (chain_key, id) WHERE ((chain_key IS NOT NULL) AND (state = 'suspended'::oban_job_state) "
+        "AND chain_waits)"
+    ),
 }
 
 
