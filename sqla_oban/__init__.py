@@ -7,11 +7,12 @@
 from sqla_oban.chain import Chain
 from sqla_oban.control.queue_info import QueueInfo
 from sqla_oban.enqueue import announce as _announce  # noqa: F401 (installs its listeners)
+from sqla_oban.enqueue import batches as _batches  # noqa: F401 (likewise)
 from sqla_oban.enqueue import chains as _chains  # noqa: F401 (likewise)
 from sqla_oban.enqueue import entities as _entities  # noqa: F401 (likewise)
 from sqla_oban.enqueue import unique as _unique  # noqa: F401 (likewise)
 from sqla_oban.enqueue.insert import insert_all
-from sqla_oban.models import Job, Peer, make_models, metadata
+from sqla_oban.models import Batch, Job, Peer, make_models, metadata
 from sqla_oban.outcomes import Cancel, Record, Snooze
 from sqla_oban.runner import SqlaOban
 from sqla_oban.settings import QueueConfig
@@ -20,6 +21,7 @@ from sqla_oban.unique import Unique
 from sqla_oban.workers import CronJob, Schedule, current_job, inject, job, worker
 
 __all__ = [
+    "Batch",
     "Cancel",
     "Chain",
     "CronJob",

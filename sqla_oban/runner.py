@@ -7,6 +7,7 @@ from typing import Any, Self
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+from sqla_oban.control.batches import Batches
 from sqla_oban.control.crons import Crons
 from sqla_oban.control.jobs import Jobs
 from sqla_oban.control.queues import Queues, Runners
@@ -137,6 +138,7 @@ class SqlaOban(Lifespan):
         )
         sessions = Sessions(factory, scope)
         self._jobs = Jobs(sessions, scope)
+        self._batches = Batches(sessions, scope)
         self._crons = Crons(sessions, schema=self._settings.schema)
         self._queues = Queues(
             sessions,
@@ -190,6 +192,11 @@ class SqlaOban(Lifespan):
     def jobs(self) -> Jobs:
         """What can be done to stored jobs: get, cancel, retry, delete, update."""
         return self._jobs
+
+    @property
+    def batches(self) -> Batches:
+        """What can be done to batches: get, cancel, retry."""
+        return self._batches
 
     @property
     def crons(self) -> Crons:

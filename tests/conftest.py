@@ -60,7 +60,7 @@ async def engine(database_url: URL, driver: str) -> AsyncIterator[AsyncEngine]:
     """An application's engine, on empty tables."""
     engine = create_async_engine(database_url.set(drivername=f"postgresql+{driver}"))
     async with engine.begin() as connection:
-        tables = "oban_jobs, oban_peers, oban_producers, oban_queues, oban_crons"
+        tables = "oban_jobs, oban_peers, oban_producers, oban_queues, oban_crons, oban_batches"
         await connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
     yield engine
     await engine.dispose()

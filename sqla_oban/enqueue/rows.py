@@ -35,6 +35,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "chain_key": None,
     "chain_hold": None,
     "chain_waits": None,
+    "batch_id": None,
 }
 """What the table gives to a job that says nothing of it."""
 DEFAULT_CONTAINERS: Final[Mapping[str, Callable[[], Any]]] = {

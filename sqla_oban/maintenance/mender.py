@@ -1,17 +1,20 @@
-"""Gives the turn in chains that are stuck."""
+"""Brings on what the triggers of chains and batches could not."""
 
 import logging
+from uuid import UUID
 
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.leader import Leader
 from sqla_oban.engine.service import Service
+from sqla_oban.queries.batches import mend_batches
 from sqla_oban.queries.chains import mend_chains
 
 log = logging.getLogger(__name__)
 
 INTERVAL = 30.0
-"""Seconds between two looks: what is mended here is rare, and why it can happen at all stands in migrations/chains.py."""
+"""Seconds between two looks: what is mended is rare; why it can be at all stands in migrations/chains.py and batches.py."""
 BATCH = 1_000
+FIRST = UUID(int=0)
 
 
 class Mender(Service):
@@ -24,10 +27,15 @@ class Mender(Service):
         self._link = link
         self._leader = leader
         self._mend_chains = mend_chains(schema)
+        self._mend_batches = mend_batches(schema)
+        self._after = FIRST
 
     async def tick(self) -> None:
-        """Look once."""
-        if self._leader.is_leader:
-            [(mended,)] = await self._link.execute(self._mend_chains, {"batch": BATCH})
-            if mended:
-                log.info("%d chains went on that had been held up by a lock", mended)
+        """Look at all chains that wait, and at the next of the batches."""
+        if not self._leader.is_leader:
+            return
+        [(chains,)] = await self._link.execute(self._mend_chains, {"batch": BATCH})
+        [(batches, last)] = await self._link.execute(self._mend_batches, {"batch": BATCH, "after": self._after})
+        self._after = last or FIRST
+        if chains or batches:
+            log.info("%d chains and %d batches went on that had been held up", chains, batches)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     SmallInteger,
     Text,
+    Uuid,
     event,
     func,
     text,
@@ -98,6 +100,7 @@ def _table_items(table: str, schema: str | None) -> tuple[SchemaItem | dict[str,
         ),
         Index(conv(f"{table}_unique_key_index"), "unique_key", unique=True, postgresql_where=text(HELD.format(job=""))),
         *_chain_indexes(table),
+        Index(conv(f"{table}_batch_index"), "batch_id", "state", postgresql_where=text("batch_id IS NOT NULL")),
         {"info": {"sqla_oban": 1}, "schema": schema},
     )
 
@@ -150,6 +153,7 @@ class JobMixin:
     chain_key: Mapped[str | None] = mapped_column(Text, sort_order=-10)
     chain_hold: Mapped[bool | None] = mapped_column(Boolean, sort_order=-10)
     chain_waits: Mapped[bool | None] = mapped_column(Boolean, sort_order=-10)
+    batch_id: Mapped[UUID | None] = mapped_column(Uuid, sort_order=-10)
 
     def __init__(
         self,

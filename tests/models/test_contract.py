@@ -78,6 +78,7 @@ INDEXES = {
         "WHEN 'discarded'::oban_job_state THEN 64 WHEN 'cancelled'::oban_job_state THEN 128 "
         "ELSE NULL::integer END) <> 0))"
     ),
+    "oban_jobs_batch_index": "USING btree (batch_id, state) WHERE (batch_id IS NOT NULL)",
     "oban_jobs_chain_index": (
         "USING btree (chain_key) WHERE ((chain_key IS NOT NULL) AND ((state = ANY (ARRAY["
         "'available'::oban_job_state, 'scheduled'::oban_job_state, 'executing'::oban_job_state, "
@@ -137,6 +138,7 @@ def test_what_is_only_about_the_present_is_unlogged(connection: Connection) -> N
         "oban_producers": "u",
         "oban_queues": "p",
         "oban_crons": "p",
+        "oban_batches": "p",
     }
 
 
