@@ -241,7 +241,9 @@ class Node:
         if self._leader is None:
             return [self._stager]
         pruner = Pruner(self._links["ack"], self._leader, node=settings.node, settings=settings.pruner)
-        mender = Mender(self._links["ack"], self._leader, node=settings.node, settings=settings.mender)
+        mender = Mender(
+            self._links["ack"], self._leader, node=settings.node, schema=self._home, settings=settings.mender
+        )
         return [self._stager, pruner, mender, *self._make_reindexer(self._leader)]
 
     def _make_reindexer(self, leader: Leader) -> list[Service]:

@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+from sqla_oban.control.batches import Batches
 from sqla_oban.control.crons import Crons
 from sqla_oban.control.jobs import Jobs
 from sqla_oban.control.queues import Queues
@@ -146,6 +147,7 @@ class SqlaOban(Lifespan):
         sessions = Sessions(factory, scope)
         self._jobs = Jobs(sessions, scope)
         self._workflows = Workflows(sessions, scope)
+        self._batches = Batches(sessions, scope)
         self._crons = Crons(sessions, schema=self._settings.schema)
         self.limits: Final = RateLimits(sessions, runners=self._settings.runners, queues=configs)
         self._queues = Queues(
@@ -205,6 +207,11 @@ class SqlaOban(Lifespan):
     def workflows(self) -> Workflows:
         """What can be asked of and done to workflows: get, status, cancel, retry, put_context, to_mermaid."""
         return self._workflows
+
+    @property
+    def batches(self) -> Batches:
+        """What can be done to batches: get, cancel, retry."""
+        return self._batches
 
     @property
     def crons(self) -> Crons:

@@ -1,12 +1,11 @@
 """`Unique`: which jobs are the same job, for how long, and what becomes of the one that is there already."""
 
-import hashlib
-import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
+from sqla_oban.canonical import digest
 from sqla_oban.errors import InvalidJob, shown
 from sqla_oban.states import JobState
 
@@ -120,8 +119,7 @@ class Unique:
                     f"{' or '.join(_holders(self.fields))}; pass it, or leave it out of keys"
                 )
             chosen = {name: _only(value, self.keys) for name, value in chosen.items()}
-        text = json.dumps(_canonical([self.keys, chosen], reference), sort_keys=True, separators=(",", ":"))
-        return f"{VERSION}:{hashlib.sha256(text.encode()).hexdigest()}"
+        return f"{VERSION}:{digest([self.keys, chosen], reference)}"
 
 
 def checked_unique(value: object) -> Unique | None:
@@ -139,21 +137,6 @@ def checked_unique(value: object) -> Unique | None:
             return None
         case _:
             raise InvalidJob(f"unique must be a Unique, or True for the defaults, got {shown(value)}")
-
-
-def _canonical(value: object, reference: Callable[[Any], object]) -> object:
-    """What PostgreSQL's JSON takes for equal is written equally: 1 and 1.0 are one number."""
-    match value:
-        case Mapping():
-            return {key: _canonical(one, reference) for key, one in value.items()}
-        case list() | tuple():
-            return [_canonical(one, reference) for one in value]
-        case float():
-            return int(value) if value.is_integer() else value
-        case None | bool() | int() | str():
-            return value
-        case _:
-            return _canonical(reference(value), reference)
 
 
 def _objects(chosen: Mapping[str, Any]) -> list[Mapping[str, Any]]:

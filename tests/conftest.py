@@ -62,7 +62,7 @@ async def engine(database_url: URL, driver: str) -> AsyncIterator[AsyncEngine]:
     async with engine.begin() as connection:
         tables = (
             "oban_jobs, oban_peers, oban_producers, oban_queues, oban_crons, oban_rates, "
-            "oban_workflows, oban_workflow_edges"
+            "oban_workflows, oban_workflow_edges, oban_batches"
         )
         await connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
     yield engine

@@ -13,7 +13,9 @@ from sqla_oban.errors import ObanError
 
 PACKAGE = Path(sqla_oban.__path__[0])
 PUBLIC = {
+    "Batch",
     "Cancel",
+    "Chain",
     "Job",
     "JobState",
     "Peer",

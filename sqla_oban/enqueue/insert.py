@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_s
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.orm.attributes import instance_state
 
+from sqla_oban.enqueue.chains import enter
 from sqla_oban.enqueue.foreign import insert_foreign
 from sqla_oban.enqueue.rows import insert_rows, is_row
 from sqla_oban.enqueue.unique import part, settle
@@ -71,6 +72,7 @@ def _insert_all(target: Any, jobs: Iterable[J]) -> list[J]:
     for batch in _batches(jobs):
         _check(batch)
         fresh, twins = part(target, batch)
+        enter(target, fresh)
         for insert, some in groupby(fresh, _way):
             insert(target, list(some))
         settle(twins)
@@ -100,4 +102,4 @@ def _check(jobs: list[Any]) -> None:
 
 
 def _way(job: Any) -> Callable[[Any, list[Any]], None]:
-    return insert_rows if is_row(job) and not is_unique(job) else insert_foreign
+    return insert_rows if is_row(job) and not is_unique(job) and job.chain is None else insert_foreign

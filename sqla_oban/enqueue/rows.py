@@ -37,6 +37,10 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "workflow_id": None,
     "workflow_name": None,
     "awaited_until": None,
+    "chain_key": None,
+    "chain_hold": None,
+    "chain_waits": None,
+    "batch_id": None,
 }
 """What the table gives to a job that says nothing of it."""
 DEFAULT_CONTAINERS: Final[Mapping[str, Callable[[], Any]]] = {

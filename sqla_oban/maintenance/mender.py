@@ -1,13 +1,16 @@
-"""Settles what of a workflow was left unsettled, and forgets workflows that have no jobs any more."""
+"""Brings on what of workflows, chains and batches was left unsettled, and forgets workflows without jobs."""
 
 import logging
 import math
 import time
+from uuid import UUID
 
 from sqla_oban import telemetry
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.leader import Leader
 from sqla_oban.engine.service import Service
+from sqla_oban.queries.batches import mend_batches
+from sqla_oban.queries.chains import mend_chains
 from sqla_oban.queries.workflow import forget, overdue
 from sqla_oban.settings import MenderSettings
 from sqla_oban.telemetry.events import WorkflowsMended
@@ -17,23 +20,36 @@ log = logging.getLogger(__name__)
 OVERDUE, FORGET = overdue(), forget()
 FORGET_INTERVAL = 600.0
 """Seconds between two looks for workflows without jobs."""
+FIRST = UUID(int=0)
 
 
 class Mender(Service):
-    """The net below the triggers that release jobs; `migrations/workflows.py` says for whom it is there.
+    """The net below the triggers that bring workflows, chains and batches on.
 
-    What it does is done by the same function, at the commit of the statement that finds what is overdue. So it is
-    right beside everything else, under two leaders as well.
+    For whom it is there stands beside them, in `migrations/workflows.py`, `chains.py` and `batches.py`. What it does
+    is done by the triggers' own functions, so it is right beside everything else, under two leaders as well.
     """
 
-    def __init__(self, link: Link, leader: Leader, *, node: str, settings: MenderSettings) -> None:
+    def __init__(self, link: Link, leader: Leader, *, node: str, schema: str | None, settings: MenderSettings) -> None:
         super().__init__(node=node, interval=settings.interval)
         self._link = link
         self._leader = leader
         self._settings = settings
+        self._mend_chains = mend_chains(schema)
+        self._mend_batches = mend_batches(schema)
+        self._after = FIRST
         self._forgot = -math.inf
 
     async def tick(self) -> None:
+        """Look at the jobs of workflows that have ended, at all chains that wait, and at the next of the batches."""
+        await self._mend_workflows()
+        if self._leader.is_leader and not self.stopping:
+            await self._mend_others()
+        if self._leader.is_leader and time.monotonic() - self._forgot > FORGET_INTERVAL:
+            await self._link.execute(FORGET, {"age": self._settings.keep})
+            self._forgot = time.monotonic()
+
+    async def _mend_workflows(self) -> None:
         """Settle what is overdue, batch by batch; what is found again at once is left for the next turn."""
         before: set[int] = set()
         while self._leader.is_leader and not self.stopping:
@@ -44,6 +60,11 @@ class Mender(Service):
             if len(found) < self._settings.batch or not found - before:
                 break
             before = found
-        if self._leader.is_leader and time.monotonic() - self._forgot > FORGET_INTERVAL:
-            await self._link.execute(FORGET, {"age": self._settings.keep})
-            self._forgot = time.monotonic()
+
+    async def _mend_others(self) -> None:
+        batch = self._settings.batch
+        (chains,) = (await self._link.execute(self._mend_chains, {"batch": batch}))[0]
+        batches, last = (await self._link.execute(self._mend_batches, {"batch": batch, "after": self._after}))[0]
+        self._after = last or FIRST
+        if chains or batches:
+            log.info("%d chains and %d batches went on that had been held up", chains, batches)

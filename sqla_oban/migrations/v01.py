@@ -5,7 +5,7 @@ qualified with `{schema}`: the trigger runs under the search_path of whoever ins
 made are adopted (`adoption.py`), so whatever may be there already is made only if it is not.
 """
 
-from sqla_oban.migrations import limits, waiting, workflows
+from sqla_oban.migrations import batches, chains, limits, waiting, workflows
 from sqla_oban.migrations.adoption import BEGUN, GIVE_BACK, IS_OURS, OBSTACLE, take_over
 from sqla_oban.migrations.version import Index, Version
 
@@ -17,11 +17,14 @@ STORAGE = (
     *("autovacuum_vacuum_cost_limit=2000", "autovacuum_vacuum_cost_delay=1"),
 )
 
+UNIQUE_COLUMNS = ("unique_key text", "unique_states smallint", "unique_period interval")
 OWN_COLUMNS = (
-    *("unique_key text", "unique_states smallint", "unique_period interval"),
+    *UNIQUE_COLUMNS,
     *limits.COLUMNS,
     *workflows.OWN_COLUMNS,
     *waiting.COLUMNS,
+    *chains.COLUMNS,
+    *batches.COLUMNS,
 )
 """Columns of `oban_jobs` that Oban does not have, with their types: nullable, since its libraries do not know them."""
 
@@ -48,8 +51,7 @@ INDEXES = (
     Index("oban_jobs_discarded_at_index", "(discarded_at) WHERE state = 'discarded'"),
     # The last word about unique jobs; the statements of sqla_oban and the triggers below keep anybody from hearing it.
     Index("oban_jobs_unique_key_index", f"(unique_key) WHERE {HELD.format(job='')}", unique=True),
-    *limits.INDEXES,
-    *workflows.INDEXES,
+    *(*limits.INDEXES, *workflows.INDEXES, *chains.INDEXES, *batches.INDEXES),
 )
 
 UPGRADE = (
@@ -143,7 +145,7 @@ UPGRADE = (
       meta jsonb,
       unique_key text,
       unique_states smallint,
-      unique_period interval,
+      unique_period interval, chain_key text, chain_hold boolean,
       declared boolean NOT NULL DEFAULT false,
       paused boolean NOT NULL DEFAULT false,
       last_tick timestamp NOT NULL DEFAULT timezone('UTC', now()),
@@ -267,9 +269,7 @@ UPGRADE = (
         (({HELD.format(job="OLD.")}) IS NOT TRUE OR OLD.unique_key IS DISTINCT FROM NEW.unique_key))
       EXECUTE FUNCTION {{schema}}.oban_jobs_unique_update()
     """,
-    *limits.UPGRADE,
-    *workflows.UPGRADE,
-    *waiting.UPGRADE,
+    *(*limits.UPGRADE, *workflows.UPGRADE, *waiting.UPGRADE, *chains.UPGRADE, *batches.UPGRADE),
 )
 
 # One statement, because nothing of it may be done where the tables are not ours: a script may run a second time.
@@ -287,6 +287,7 @@ DOWNGRADE = (
       {waiting.DOWNGRADE}
       DROP TABLE {{schema}}.oban_crons;
       DROP TABLE {{schema}}.oban_queues;
+      {batches.DOWNGRADE}{chains.DOWNGRADE}
       DROP TRIGGER oban_jobs_unique_update ON {{schema}}.oban_jobs;
       DROP TRIGGER oban_jobs_unique_insert ON {{schema}}.oban_jobs;
       DROP FUNCTION {{schema}}.oban_jobs_unique_update();

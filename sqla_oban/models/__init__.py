@@ -4,6 +4,7 @@ The migrations are the truth about the tables; a test compares these classes wit
 """
 
 from sqla_oban.models.base import ObanBase, metadata
+from sqla_oban.models.batch import Batch
 from sqla_oban.models.cron import Cron
 from sqla_oban.models.graph import After, Ending
 from sqla_oban.models.job import Job, JobMixin
@@ -21,6 +22,7 @@ OWNED = owned(metadata)
 __all__ = [
     "OWNED",
     "After",
+    "Batch",
     "Cron",
     "Ending",
     "Job",

@@ -1,10 +1,13 @@
 """A job: the row that carries work from the transaction that wanted it to the worker that does it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     ColumnElement,
     Connection,
@@ -16,6 +19,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     SmallInteger,
     Text,
+    Uuid,
     event,
     func,
     text,
@@ -26,7 +30,9 @@ from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.elements import conv
 
+from sqla_oban.chain import Chain, checked_chain
 from sqla_oban.errors import InvalidJob
+from sqla_oban.models import chain_key
 from sqla_oban.models.base import UTC_NOW, ObanBase, UTCDateTime, schema_of
 from sqla_oban.models.checks import (
     MAX_NAME,
@@ -111,7 +117,17 @@ def _table_items(table: str, schema: str | None) -> tuple[SchemaItem | dict[str,
             postgresql_where=text("workflow_id IS NOT NULL"),
         ),
         Index(conv(f"{table}_live_workflow_index"), "workflow_id", postgresql_where=text(LIVE)),
+        *_chain_indexes(table),
+        Index(conv(f"{table}_batch_index"), "batch_id", "state", postgresql_where=text("batch_id IS NOT NULL")),
         {"info": {"sqla_oban": 1}, "schema": schema},
+    )
+
+
+def _chain_indexes(table: str) -> tuple[Index, ...]:
+    occupies, waits = (text(one.format(job="")) for one in (chain_key.OCCUPIES, chain_key.WAITS))
+    return (
+        Index(conv(f"{table}_chain_index"), "chain_key", unique=True, postgresql_where=occupies),
+        Index(conv(f"{table}_chain_waits_index"), "chain_key", "id", postgresql_where=waits),
     )
 
 
@@ -126,6 +142,8 @@ class JobMixin:
     """How long after its INSERT the job is due, if that was said; `scheduled_at` is an estimate until then."""
     unique = cast(Unique | None, None)
     """What keeps a second such job from being enqueued, if that was said."""
+    chain = cast(Chain | None, None)
+    """What has the job run after all others of its chain, if that was said."""
     conflict = False
     """Whether the job was not inserted because the same one is there already, the one of its `id`."""
 
@@ -155,6 +173,10 @@ class JobMixin:
     workflow_id: Mapped[int | None] = mapped_column(BigInteger, sort_order=-10)
     workflow_name: Mapped[str | None] = mapped_column(Text, sort_order=-10)
     awaited_until: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=-10)
+    chain_key: Mapped[str | None] = mapped_column(Text, sort_order=-10)
+    chain_hold: Mapped[bool | None] = mapped_column(Boolean, sort_order=-10)
+    chain_waits: Mapped[bool | None] = mapped_column(Boolean, sort_order=-10)
+    batch_id: Mapped[UUID | None] = mapped_column(Uuid, sort_order=-10)
 
     def __init__(
         self,
@@ -163,6 +185,7 @@ class JobMixin:
         args: dict[str, Any] | None = None,
         schedule_in: float | timedelta | None = None,
         unique: Unique | bool | None = None,
+        chain: Chain | str | Sequence[str] | None = None,
         **values: Any,
     ) -> None:
         if schedule_in is not None and values.get("scheduled_at") is not None:
@@ -175,6 +198,9 @@ class JobMixin:
         self.unique = checked_unique(unique)
         if self.unique is not None:
             mark(self)
+        self.chain = checked_chain(chain)
+        if self.chain is not None:
+            chain_key.mark(self)
 
     def __repr__(self) -> str:
         held = self.__dict__  # what is loaded: a repr must not emit SQL
@@ -251,6 +277,8 @@ class Job(JobMixin, ObanBase):
         weight: how much of its queue's rate limit a start of it uses, at least 1; default: 1.
         schedule_in: instead: seconds or a timedelta from the INSERT on, by the clock of the database.
         unique: keeps it from being enqueued while the same job is there: a `Unique`, or True for its defaults.
+        chain: has it run after all others of the same worker that have the same values of these arguments: a `Chain`,
+            or the names.
 
     Raises:
         InvalidJob: a field holds what the table cannot store.

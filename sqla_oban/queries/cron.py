@@ -95,7 +95,7 @@ def tick() -> Executable:
             name: func.coalesce(turn.c[name], literal_column(default, JOBS.c[name].type))
             for name, default in DEFAULTS.items()
         },
-        **{name: turn.c[name] for name in UNIQUE},
+        **{name: turn.c[name] for name in KEYS},
         "meta": object_or_empty(turn.c.meta).op("||")(_told(turn, ticks.c.at)),
     }
     made = (
@@ -130,10 +130,10 @@ def _told(turn: Any, ticks: ColumnElement[str]) -> ColumnElement[Any]:
     )
 
 
-UNIQUE = ("unique_key", "unique_states", "unique_period")
+KEYS = ("unique_key", "unique_states", "unique_period", "chain_key", "chain_hold")
 WRITTEN = (
     *("name", "expression", "timezone", "missed"),
-    *("worker", "args", "queue", "priority", "max_attempts", "tags", "meta", *UNIQUE),
+    *("worker", "args", "queue", "priority", "max_attempts", "tags", "meta", *KEYS),
 )
 DEFAULTS = {"queue": "'default'", "priority": "0", "max_attempts": "20", "tags": "ARRAY[]::text[]"}
 """Those of the columns of `oban_jobs`."""

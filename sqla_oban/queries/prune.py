@@ -14,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     delete,
+    false,
     func,
     not_,
     or_,
@@ -101,12 +102,16 @@ def prune(state: JobState) -> Executable:
     Jobs of a workflow that lives are kept: those that run later may want to read what they recorded.
 
     In batches, so that no lock is held and no WAL burst made for long; locked rows are passed over, so that two
-    leaders, or an operator's statement, neither wait nor deadlock.
+    leaders, or an operator's statement, neither wait nor deadlock. A discarded job that holds its chain is kept: when it
+    goes, the chain goes on.
     """
+    holds = and_(JOBS.c.chain_key.is_not(None), JOBS.c.chain_hold)
+    free = [not_(func.coalesce(holds, false()))] if state is JobState.DISCARDED else []
     old = (
         select(JOBS.c.id)
         .where(
-            in_states(state), JOBS.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))), not_(of_live_workflow())
+            *(*free, in_states(state), not_(of_live_workflow())),
+            JOBS.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))),
         )
         .with_for_update(skip_locked=True)
         .cte("old")

@@ -11,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
 from sqla_oban.errors import NoCurrentJob
+from sqla_oban.models import Batch
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.signal import DEFAULT_SIGNAL
 from sqla_oban.states import JobState
+from sqla_oban.workers.batches import batch_of
 from sqla_oban.workers.completion import settle
 from sqla_oban.workers.parking import Claim, received
 from sqla_oban.workers.part import Part, Upstream
@@ -141,6 +143,27 @@ class RunningJob:
         claim = Claim(self._meta, self._claimed_at)
         payload = received(name, timeout, claim, time.monotonic() - self._begun)
         return _ready(payload) if _in_a_loop() else payload
+
+    @overload
+    def batch(self, session: Session | scoped_session[Session]) -> Batch | None: ...
+    @overload
+    def batch(
+        self, session: AsyncSession | async_scoped_session[AsyncSession]
+    ) -> Coroutine[Any, Any, Batch | None]: ...
+    def batch(self, session: Any) -> Batch | None | Coroutine[Any, Any, Batch | None]:
+        """The batch that the job is of, or that it is a callback of, with its `counts` now; None if there is none.
+
+        Args:
+            session: an AsyncSession (awaited) or a Session (a plain call), to which the batch then belongs.
+
+        >>> batch = await current_job().batch(session)  # doctest: +SKIP
+        >>> batch.add(transcode.new(part))  # doctest: +SKIP
+        """
+        if isinstance(session, scoped_session | async_scoped_session):
+            session = session()
+        if isinstance(session, AsyncSession):
+            return session.run_sync(batch_of, self.id, self._schema)
+        return batch_of(session, self.id, self._schema)
 
 
 async def _ready(payload: Any) -> Any:

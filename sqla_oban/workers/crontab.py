@@ -15,6 +15,7 @@ from sqla_oban.workers.schedule import Schedule
 TEMPLATE = (
     *("worker", "args", "queue", "priority", "max_attempts", "tags", "meta"),
     *("unique_key", "unique_states", "unique_period"),
+    *("chain_key", "chain_hold"),
 )
 """What a job of the crontab takes from its entry."""
 

@@ -10,7 +10,6 @@ from sqla_oban.errors import DeclarationError, InvalidJob, shown
 from sqla_oban.models import Job, JobMixin
 from sqla_oban.models.checks import checked_name
 from sqla_oban.settings import ExecutorKind
-from sqla_oban.unique import Unique
 from sqla_oban.workers.arguments import Arguments
 from sqla_oban.workers.bodies import Body, ClassBody, FunctionBody
 from sqla_oban.workers.calls import Call
@@ -72,7 +71,7 @@ class JobFunction(Generic[P, R, J]):
             model: the class of the jobs, as of another schema.
             **options: `queue`, `priority` 0-9, `max_attempts`, `tags`, `meta`, and when to run: `schedule_in`
                 (seconds or timedelta from the INSERT on) or `scheduled_at` (aware datetime). `unique`: a Unique, True
-                for its defaults, None for jobs that are not.
+                for its defaults, None for jobs that are not. `chain`: a Chain or names of arguments, None for none.
 
         Raises:
             UnknownOption: there is no such option.
@@ -81,8 +80,8 @@ class JobFunction(Generic[P, R, J]):
         >>> send_welcome.with_options(schedule_in=60, priority=1).new(1)  # doctest: +SKIP
         """
         defaults = self._defaults.with_options(options, f"{self.name}.with_options()")
-        if "unique" in options:
-            _check_unique(defaults.unique, self._arguments, f"{self.name}.with_options()")
+        if not options.keys().isdisjoint(("unique", "chain")):
+            _check_keys(defaults, self._arguments, f"{self.name}.with_options()")
         return JobFunction(self._function, self.name, self._arguments, defaults)
 
 
@@ -146,6 +145,8 @@ def job(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         transactional: whether the session that the function is given and the job's outcome commit in one transaction:
             what the function does in it then happens once, however often the job runs. The function must not commit.
         unique: keeps a job from being enqueued while the same one is there: a Unique, or True for its defaults.
+        chain: the name of an argument, a tuple of names, or a Chain: jobs with the same values run one at a time, in
+            the order in which they were enqueued.
 
     Raises:
         UnknownOption: there is no such option.
@@ -214,18 +215,20 @@ def _declare_function(function: Callable[..., Any], options: Mapping[str, Any]) 
             f"@job {name} has cron=, which calls it without arguments, and requires {missing}; give them defaults, "
             "or give a CronJob with them to SqlaOban(cron=[...])"
         )
-    _check_unique(defaults.unique, arguments, f"@job {name}")
+    _check_keys(defaults, arguments, f"@job {name}")
     body = FunctionBody(function, arguments)
     _register(function, name, defaults, options, _call(body, function, name, options))
     return JobFunction(function, name, arguments, defaults)
 
 
-def _check_unique(unique: Unique | None, arguments: Arguments, where: str) -> None:
+def _check_keys(defaults: JobDefaults, arguments: Arguments, where: str) -> None:
     """A key that no argument can have would make every `new` fail."""
-    if unique is None or unique.keys is None or "meta" in unique.fields:
-        return
-    if unknown := [key for key in unique.keys if not arguments.takes(key)]:
+    unique, chain = defaults.unique, defaults.chain
+    keys = () if unique is None or unique.keys is None or "meta" in unique.fields else unique.keys
+    if unknown := [key for key in keys if not arguments.takes(key)]:
         raise DeclarationError(f"{where}: unique by the key {unknown[0]!r}, and there is no such parameter")
+    if chain is not None and (unknown := [name for name in chain.by if not arguments.takes(name)]):
+        raise DeclarationError(f"{where}: a chain by {unknown[0]!r}, and there is no such parameter")
 
 
 def _refuse_generators(function: Callable[..., Any], where: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Self, TypedDict
 
 from sqlalchemy import inspect
 
+from sqla_oban.chain import Chain, checked_chain
 from sqla_oban.errors import DeclarationError, InvalidJob, UnknownOption, shown
 from sqla_oban.models import Job, JobMixin
 from sqla_oban.models.checks import (
@@ -37,6 +38,7 @@ class JobOptions(TypedDict, total=False):
     scheduled_at: datetime
     unique: Unique | bool | None
     weight: int
+    chain: Chain | str | Sequence[str] | None
 
 
 class PlainOptions(TypedDict, total=False):
@@ -54,6 +56,7 @@ class PlainOptions(TypedDict, total=False):
     transactional: bool
     unique: Unique | bool | None
     weight: int
+    chain: Chain | str | Sequence[str] | None
 
 
 class WorkerOptions(PlainOptions, total=False):
@@ -81,6 +84,7 @@ class JobDefaults:
     scheduled_at: datetime | None = None
     unique: Unique | None = None
     weight: int | None = None
+    chain: Chain | None = None
 
     def with_options(self, options: Mapping[str, Any], where: str) -> Self:
         """These with `options` over them, checked.
@@ -143,7 +147,7 @@ def json_object(field: str, value: object) -> object:
 
 
 FIELDS = tuple(field.name for field in fields(JobDefaults) if field.name != "model")
-DERIVED = frozenset({"schedule_in", "scheduled_at", "unique"})
+DERIVED = frozenset({"schedule_in", "scheduled_at", "unique", "chain"})
 CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "queue": lambda value: checked_name("queue", value),
     "priority": priority,
@@ -154,6 +158,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "scheduled_at": lambda value: aware("scheduled_at", value),
     "unique": checked_unique,
     "weight": checked_weight,
+    "chain": checked_chain,
 }
 """What checks the fields of a job."""
 OPTIONS: Mapping[str, Callable[[Any], Any]] = {**CHECKS, "model": checked_model}

@@ -89,6 +89,16 @@ INDEXES = {
         "'available'::oban_job_state, 'scheduled'::oban_job_state, 'suspended'::oban_job_state, "
         "'executing'::oban_job_state, 'retryable'::oban_job_state])))"
     ),
+    "oban_jobs_batch_index": "USING btree (batch_id, state) WHERE (batch_id IS NOT NULL)",
+    "oban_jobs_chain_index": (
+        "USING btree (chain_key) WHERE ((chain_key IS NOT NULL) AND ((state = ANY (ARRAY["
+        "'available'::oban_job_state, 'scheduled'::oban_job_state, 'executing'::oban_job_state, "
+        "'retryable'::oban_job_state])) OR ((state = 'discarded'::oban_job_state) AND chain_hold)))"
+    ),
+    "oban_jobs_chain_waits_index": (
+        "USING btree (chain_key, id) WHERE ((chain_key IS NOT NULL) AND (state = 'suspended'::oban_job_state) "
+        "AND chain_waits)"
+    ),
 }
 
 
@@ -143,6 +153,7 @@ def test_what_is_only_about_the_present_is_unlogged(connection: Connection) -> N
         "oban_workflows": "p",
         "oban_workflow_edges": "p",
         "oban_workflow_notes": "u",
+        "oban_batches": "p",
     }
 
 

@@ -1,0 +1,54 @@
+"""What is asked of batches; see `migrations/batches.py`."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Executable, Select, Text, Uuid, bindparam, cast, func, literal_column, select
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from sqla_oban.models.batch import Batch
+from sqla_oban.queries.expressions import JOBS, home_function
+
+BATCHES: Any = Batch.__table__
+
+
+def counts() -> Executable:
+    """How many jobs of the batch `of_batch` are in which state."""
+    return (
+        select(cast(JOBS.c.state, Text), func.count())
+        .where(JOBS.c.batch_id == bindparam("of_batch", type_=Uuid()))
+        .group_by(JOBS.c.state)
+    )
+
+
+def batch_of() -> Select[Any]:
+    """The id of the batch that the job `of_job` is of, or is a callback of."""
+    called = JOBS.c.meta.op("#>>")(literal_column("'{batch,id}'", ARRAY(Text)))
+    return select(func.coalesce(JOBS.c.batch_id, cast(called, Uuid()))).where(
+        JOBS.c.id == bindparam("of_job", type_=BigInteger)
+    )
+
+
+def mend_batches(schema: str | None) -> Executable:
+    """Settles up to `batch` of those that have not come to their end; returns how many have come to something.
+
+    It begins behind the id `after`, and returns the last one it has looked at, so that all of them get their turn.
+    """
+    alive = (
+        select(BATCHES.c.id)
+        .where(BATCHES.c.exhausted_at.is_(None), BATCHES.c.id > bindparam("after", type_=Uuid()))
+        .order_by(BATCHES.c.id)
+        .limit(bindparam("batch", type_=BigInteger))
+        .cte("alive")
+        .prefix_with("MATERIALIZED")
+    )
+    nothing = literal_column("'{}'::text[]", ARRAY(Text))
+    settled = (
+        select(alive.c.id, home_function(schema, "oban_batch_settle", alive.c.id, nothing).label("done"))
+        .cte("settled")
+        .prefix_with("MATERIALIZED")
+    )
+    last = select(settled.c.id).order_by(settled.c.id.desc()).limit(literal_column("1")).scalar_subquery()
+    return select(func.count().filter(settled.c.done), last).select_from(settled)
+
+
+COUNTS, BATCH_OF = counts(), batch_of()

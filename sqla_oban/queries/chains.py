@@ -1,0 +1,50 @@
+"""What of chains the triggers cannot do by themselves; see `migrations/chains.py`."""
+
+from sqlalchemy import BigInteger, Executable, Integer, Text, bindparam, exists, func, literal_column, select
+from sqlalchemy import cast as sql_cast
+from sqlalchemy import text as sql_text
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from sqla_oban.models.chain_key import OCCUPIES, WAITS
+from sqla_oban.queries.expressions import JOBS, home_function
+
+CLASS = literal_column("1868718447", Integer())
+
+
+def lock_chains() -> Executable:
+    """Takes the advisory locks of `keys`, each once and in one order, so that two statements cannot wait for each other.
+
+    Who inserts into several chains at once takes them before; the triggers then find them taken.
+    """
+    key = func.unnest(bindparam("keys", type_=ARRAY(Text))).column_valued("key")
+    bucket = sql_cast(func.hashtextextended(key, literal_column("0")).op("&")(literal_column("4095")), Integer)
+    buckets = select(bucket.label("bucket")).distinct().order_by("bucket").cte("buckets").prefix_with("MATERIALIZED")
+    return select(func.count(func.pg_advisory_xact_lock(CLASS, buckets.c.bucket))).select_from(buckets)
+
+
+def mend_chains(schema: str | None) -> Executable:
+    """Gives the turn in up to `batch` chains that have nobody in turn and somebody who waits; returns how many.
+
+    That is nobody's usual way: it makes up for a release that found the next row locked.
+    """
+    waiting, turn = JOBS.alias("waiting"), JOBS.alias("turn")
+    stuck = (
+        select(waiting.c.chain_key.label("key"))
+        .distinct()
+        .where(
+            sql_text(WAITS.format(job="waiting.")),
+            ~exists().where(turn.c.chain_key == waiting.c.chain_key, sql_text(OCCUPIES.format(job="turn."))),
+        )
+        .limit(bindparam("batch", type_=BigInteger))
+        .cte("stuck")
+        .prefix_with("MATERIALIZED")
+    )
+    released = (
+        select(home_function(schema, "oban_chain_release", stuck.c.key).label("done"))
+        .cte("released")
+        .prefix_with("MATERIALIZED")
+    )
+    return select(func.count()).select_from(released).where(released.c.done)
+
+
+LOCK_CHAINS = lock_chains()
