@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import partialmethod
 
 import pytest
 from click.testing import CliRunner
@@ -114,8 +115,14 @@ def test_many_jobs_are_changed_in_many_transactions(
 ) -> None:
     sizes: list[int] = []
     cancel = Jobs.cancel
-    monkeypatch.setitem(Jobs.batches.__kwdefaults__, "size", 2)
-    monkeypatch.setattr(Jobs, "cancel", lambda self, ids: (sizes.append(len(ids)), cancel(self, ids))[1])
+    by_two = partialmethod(Jobs.batches, size=2)
+
+    async def noted(own: Jobs, ids: list[int]) -> int:
+        sizes.append(len(ids))
+        return await cancel(own, ids)
+
+    monkeypatch.setattr(Jobs, "batches", by_two)
+    monkeypatch.setattr(Jobs, "cancel", noted)
     for _ in range(5):
         add()
     done = cli("jobs", "cancel", "--all", "--yes", "--json")
