@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from sqla_oban.cli.checks import notifications as module
-from sqla_oban.cli.checks.finding import Verdict
-from sqla_oban.cli.checks.notifications import notifications
-from tests.cli.checks.swallower import swallowing
+from sqla_oban.doctor import notifications as module
+from sqla_oban.doctor.finding import Verdict
+from sqla_oban.doctor.notifications import notifications
+from tests.doctor.swallower import swallowing
 from tests.support import both_drivers
 
 

@@ -1,4 +1,4 @@
-from sqla_oban.cli.checks.expected import expected
+from sqla_oban.doctor.expected import expected
 from sqla_oban.models import metadata
 
 

@@ -6,7 +6,7 @@ from secrets import token_hex
 from sqlalchemy import URL, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from sqla_oban.cli.checks.finding import Finding, ok, problem
+from sqla_oban.doctor.finding import Finding, ok, problem
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.direct import check_direct
 from sqla_oban.engine.listeners import Listener, listener

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
 
-from sqla_oban.cli.checks.finding import Finding, ok, problem
+from sqla_oban.doctor.finding import Finding, ok, problem
 
 OLDEST = 14
 SUBJECT = "server"

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 
 from sqlalchemy import Connection, text
 
-from sqla_oban.cli.checks.finding import Finding, note, ok, problem
+from sqla_oban.doctor.finding import Finding, note, ok, problem
 from sqla_oban.identifiers import quoted
 from sqla_oban.workers.registry import REGISTRY
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
 
-from sqla_oban.cli.checks.expected import expected
-from sqla_oban.cli.checks.finding import Finding, ok, problem
+from sqla_oban.doctor.expected import expected
+from sqla_oban.doctor.finding import Finding, ok, problem
 from sqla_oban.identifiers import quoted
 
 SUBJECT = "permissions"

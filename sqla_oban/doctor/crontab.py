@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable, Iterator
 
 from sqlalchemy import Connection, text
 
-from sqla_oban.cli.checks.finding import Finding, note, ok, problem
-from sqla_oban.cli.checks.workers import IMPORT, escaped
+from sqla_oban.doctor.finding import Finding, note, ok, problem
+from sqla_oban.doctor.workers import IMPORT, escaped
 from sqla_oban.errors import InvalidSchedule, ObanError
 from sqla_oban.workers.crontab import CronJob
 from sqla_oban.workers.crontab import declared as entries_of

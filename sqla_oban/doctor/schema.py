@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
 
-from sqla_oban.cli.checks.expected import Expected, expected
-from sqla_oban.cli.checks.finding import Finding, note, ok, problem
-from sqla_oban.cli.checks.tables import indexes, tables
+from sqla_oban.doctor.expected import Expected, expected
+from sqla_oban.doctor.finding import Finding, note, ok, problem
+from sqla_oban.doctor.tables import indexes, tables
 from sqla_oban.errors import SchemaMismatch
 from sqla_oban.identifiers import quoted
 from sqla_oban.migrations import check_version, current_version

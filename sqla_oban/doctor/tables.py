@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from sqlalchemy import Column, Connection, Row, Table, text
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
-from sqla_oban.cli.checks.expected import Expected
-from sqla_oban.cli.checks.finding import Finding, note, problem
+from sqla_oban.doctor.expected import Expected
+from sqla_oban.doctor.finding import Finding, note, problem
 from sqla_oban.identifiers import quoted
 
 SUBJECT = "schema"

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from sqla_oban.cli.checks.finding import Finding, Verdict
+from sqla_oban.doctor.finding import Finding, Verdict, all_well
 
 STYLES = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.PROBLEM: "bold red"}
 
@@ -27,8 +27,3 @@ def show(findings: Sequence[Finding]) -> None:
 def show_json(findings: Sequence[Finding]) -> None:
     """One JSON object: whether all is well, and each finding."""
     click.echo(json.dumps({"ok": all_well(findings), "findings": [asdict(finding) for finding in findings]}, indent=2))
-
-
-def all_well(findings: Sequence[Finding]) -> bool:
-    """Whether nothing has to be done."""
-    return all(finding.verdict is not Verdict.PROBLEM for finding in findings)

@@ -2,9 +2,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sqla_oban.cli.checks import server as module
-from sqla_oban.cli.checks.finding import Finding, Verdict
-from sqla_oban.cli.checks.server import server
+from sqla_oban.doctor import server as module
+from sqla_oban.doctor.finding import Finding, Verdict
+from sqla_oban.doctor.server import server
 
 ANSWER = (
     "SELECT '{version}' AS version, {major} AS major, {standby} AS standby, false AS read_only, "
