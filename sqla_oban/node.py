@@ -210,6 +210,7 @@ class Node:
             name=self._settings.name,
             node=self._settings.node,
             settings=self._settings.heartbeat,
+            hearing=lambda: self._notifier.hearing,
             on_lost=lambda: self._producers.tell(Producer.fence),
             on_restored=lambda: self._producers.tell(Producer.unfence),
         )

@@ -4,6 +4,7 @@ import click
 
 from sqla_oban.cli.check import check
 from sqla_oban.cli.demo.command import demo
+from sqla_oban.cli.doctor import doctor
 from sqla_oban.cli.migrate import migrate
 from sqla_oban.cli.operating.completion import completion
 from sqla_oban.cli.operating.cron import cron
@@ -19,5 +20,5 @@ def commands() -> None:
     """Background jobs in your own PostgreSQL, through your own SQLAlchemy."""
 
 
-for command in (check, completion, cron, demo, jobs, migrate, queues, run, top):
+for command in (check, completion, cron, demo, doctor, jobs, migrate, queues, run, top):
     commands.add_command(command)

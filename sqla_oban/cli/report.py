@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import click
 from rich.console import Console
@@ -26,4 +27,8 @@ def show(findings: Sequence[Finding]) -> None:
 
 def show_json(findings: Sequence[Finding]) -> None:
     """One JSON object: whether all is well, and each finding."""
-    click.echo(json.dumps({"ok": all_well(findings), "findings": [asdict(finding) for finding in findings]}, indent=2))
+    click.echo(json.dumps({"ok": all_well(findings), "findings": [_plain(finding) for finding in findings]}, indent=2))
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    return {**asdict(finding), "facts": dict(finding.facts)}
