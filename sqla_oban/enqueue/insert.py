@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_s
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.orm.attributes import instance_state
 
+from sqla_oban.enqueue.carrying import send, tell
 from sqla_oban.enqueue.foreign import insert_foreign
 from sqla_oban.enqueue.rows import insert_rows, is_row
 from sqla_oban.enqueue.unique import part, settle
@@ -71,8 +72,10 @@ def _insert_all(target: Any, jobs: Iterable[J]) -> list[J]:
     for batch in _batches(jobs):
         _check(batch)
         fresh, twins = part(target, batch)
+        send(fresh)
         for insert, some in groupby(fresh, _way):
             insert(target, list(some))
+        tell(fresh)
         settle(twins)
         inserted += batch
     return inserted
