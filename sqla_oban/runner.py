@@ -187,11 +187,6 @@ class SqlaOban(Lifespan):
         return self._node is not None and self._node.is_leader
 
     @property
-    def is_running(self) -> bool:
-        """Whether it was started, and was not told to stop."""
-        return self._node is not None
-
-    @property
     def jobs(self) -> Jobs:
         """What can be done to stored jobs: get, cancel, retry, delete, update."""
         return self._jobs

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from sqla_oban.doctor.ailment import Ailment
 from sqla_oban.doctor.asking import EXPECTED, asked, unreachable
 from sqla_oban.doctor.backlog import backlog
+from sqla_oban.doctor.bloat import bloat
 from sqla_oban.doctor.finding import Finding, Verdict, problem
 from sqla_oban.doctor.horizon import horizon
 from sqla_oban.doctor.leadership import leadership
@@ -61,6 +62,7 @@ async def _tables(oban: SqlaOban, declared: Collection[str] | None, thresholds: 
             return found
     found += await asked(engine, parts, home)
     found += await asked(engine, vacuum, home, thresholds)
+    found += await asked(engine, bloat, home, thresholds)
     found += await asked(engine, nodes, home, name, thresholds)
     found += await asked(engine, leadership, home, name, thresholds)
     found += await asked(engine, backlog, home, declared)

@@ -1,4 +1,4 @@
-"""Whether what is dead in our tables and indexes is removed in time."""
+"""Whether what is dead in our tables is removed in time."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,33 +12,22 @@ from sqla_oban.identifiers import quoted
 
 SUBJECT = "vacuum"
 TABLES = text(
-    "SELECT c.relname, c.reltuples::float AS rows, pg_relation_size(c.oid) AS bytes, n_live_tup AS live, "
+    "SELECT c.relname, c.reltuples::float AS rows, n_live_tup AS live, "
     "n_dead_tup AS dead, coalesce(c.reloptions, '{}') AS options, "
-    "extract(epoch FROM clock_timestamp() - greatest(last_autovacuum, last_vacuum))::float AS seconds, "
-    "(SELECT sum(avg_width) FROM pg_stats WHERE schemaname = :home AND tablename = c.relname)::float AS width "
+    "extract(epoch FROM clock_timestamp() - greatest(last_autovacuum, last_vacuum))::float AS seconds "
     "FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace JOIN pg_stat_all_tables s ON s.relid = c.oid "
     "WHERE nspname = :home AND c.relname LIKE 'oban\\_%' AND c.relkind IN ('r', 'p') ORDER BY c.relname"
-)
-INDEXES = text(
-    "SELECT i.relname, i.reltuples::float AS rows, pg_relation_size(i.oid) AS bytes, indisvalid AS valid, "
-    "t.relname AS on FROM pg_index JOIN pg_class i ON i.oid = indexrelid JOIN pg_class t ON t.oid = indrelid "
-    "JOIN pg_namespace n ON n.oid = t.relnamespace WHERE nspname = :home AND t.relname LIKE 'oban\\_%' "
-    "ORDER BY i.relname"
 )
 SETTINGS = text(
     "SELECT name, setting FROM pg_settings WHERE name IN "
     "('autovacuum', 'autovacuum_vacuum_threshold', 'autovacuum_vacuum_scale_factor')"
 )
-ROW_OVERHEAD = 28
-"""Bytes of each row beside its values."""
-ENTRY = 100
-"""Bytes of an entry of an index, rather too many than too few; pages are half full at times."""
 LATE = 3
 """How many times more dead rows than begin a vacuum there may be while one is under way."""
 
 
 def vacuum(connection: Connection, home: str, thresholds: Thresholds) -> Iterator[Finding]:
-    """Dead rows, bloat, and whether autovacuum keeps up."""
+    """Dead rows, and whether autovacuum keeps up."""
     settings = {row.name: row.setting for row in connection.execute(SETTINGS)}
     found: list[Finding] = []
     if settings["autovacuum"] != "on":
@@ -46,9 +35,7 @@ def vacuum(connection: Connection, home: str, thresholds: Thresholds) -> Iterato
         found.append(problem(SUBJECT, what, "ALTER SYSTEM SET autovacuum = on", ailment=Ailment.AUTOVACUUM_OFF))
     for row in connection.execute(TABLES, {"home": home}):
         found += _table(row, home, settings, thresholds)
-    for row in connection.execute(INDEXES, {"home": home}):
-        found += _index(row, home, thresholds)
-    yield from found or [ok(SUBJECT, "dead rows are removed in time, and no table or index is bloated")]
+    yield from found or [ok(SUBJECT, "dead rows are removed in time")]
 
 
 def _table(row: Row[Any], home: str, settings: Mapping[str, str], thresholds: Thresholds) -> Iterator[Finding]:
@@ -82,42 +69,6 @@ def _table(row: Row[Any], home: str, settings: Mapping[str, str], thresholds: Th
             **facts,
             begins=begins,
             seconds=row.seconds,
-        )
-    filled = max(row.live, 0) * ((row.width or 0.0) + ROW_OVERHEAD)
-    if row.width is not None and row.bytes > thresholds.bytes and row.bytes > thresholds.bloat * filled:
-        yield problem(
-            SUBJECT,
-            f"{row.relname} takes {row.bytes:,} bytes for about {filled:,.0f} bytes of rows",
-            f"VACUUM FULL {place} while nothing runs, or pg_repack; and see what let it grow",
-            ailment=Ailment.TABLE_BLOAT,
-            table=row.relname,
-            bytes=row.bytes,
-            filled=filled,
-        )
-
-
-def _index(row: Row[Any], home: str, thresholds: Thresholds) -> Iterator[Finding]:
-    place = f"{quoted(home)}.{quoted(row.relname)}"
-    if not row.valid:
-        again = f"REINDEX INDEX CONCURRENTLY {place}"
-        left = row.relname.rstrip("0123456789").endswith(("_ccnew", "_ccold"))
-        yield problem(
-            SUBJECT,
-            f"the index {row.relname} on {row.on} is invalid: it is written to, and never read",
-            f"DROP INDEX {place}, which a broken REINDEX has left behind" if left else again,
-            ailment=Ailment.INVALID_INDEX,
-            index=row.relname,
-            table=row.on,
-        )
-    elif row.bytes > thresholds.bytes and row.bytes > thresholds.bloat * max(row.rows, 0.0) * ENTRY:
-        yield problem(
-            SUBJECT,
-            f"the index {row.relname} takes {row.bytes:,} bytes for {max(row.rows, 0):,.0f} entries",
-            f"REINDEX INDEX CONCURRENTLY {place}, or SqlaOban(reindexer=ReindexerSettings())",
-            ailment=Ailment.INDEX_BLOAT,
-            index=row.relname,
-            bytes=row.bytes,
-            entries=max(row.rows, 0.0),
         )
 
 

@@ -9,7 +9,18 @@ from sqla_oban import telemetry
 from sqla_oban.observe.answer import Answer, Endpoints
 from sqla_oban.runner import SqlaOban
 from sqla_oban.settings.checks import positive
-from sqla_oban.telemetry.events import Beaten, Event, ListenerDown, ListenerUp, LivenessLost
+from sqla_oban.telemetry.events import (
+    Beaten,
+    Event,
+    ListenerDown,
+    ListenerUp,
+    LivenessLost,
+    RunnerStarted,
+    RunnerStopped,
+    RunnerStopping,
+)
+
+KINDS = (Beaten, LivenessLost, ListenerUp, ListenerDown, RunnerStarted, RunnerStopping, RunnerStopped)
 
 PULSE = 1.0
 """Seconds between two signs of life of the event loop."""
@@ -20,7 +31,7 @@ class Health:
 
     - `/live`: the event loop has run within `patience`. The database does not matter here: to start again because it
       is away would help nobody.
-    - `/ready`: the runner was started and not told to stop, and PostgreSQL knows that it lives.
+    - `/ready`: PostgreSQL knows that the runner lives, and it was not told to stop.
 
     The status is 200 or 503, the body a JSON object with what was looked at.
 
@@ -41,6 +52,7 @@ class Health:
         self._patience = patience
         self._ran = time.monotonic()
         self._beating = False
+        self._stopping = False
         self._hearing = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -56,10 +68,9 @@ class Health:
 
     def ready(self) -> Answer:
         """Whether jobs are run here."""
-        running = self._oban.is_running
         return _answer(
-            well=running and self._beating,
-            running=running,
+            well=self._beating and not self._stopping,
+            stopping=self._stopping,
             beating=self._beating,
             hearing=self._hearing,
             leader=self._oban.is_leader,
@@ -67,7 +78,7 @@ class Health:
         )
 
     async def __aenter__(self) -> Self:
-        telemetry.attach(self._see, Beaten, LivenessLost, ListenerUp, ListenerDown)
+        telemetry.attach(self._see, *KINDS)
         self._tick()
         return self
 
@@ -84,6 +95,10 @@ class Health:
                 self._beating = isinstance(event, Beaten)
             case ListenerUp() | ListenerDown():
                 self._hearing = isinstance(event, ListenerUp)
+            case RunnerStarted() | RunnerStopping():
+                self._stopping = isinstance(event, RunnerStopping)
+            case RunnerStopped():  # it beats to the end, so that the jobs that still run are not given to others
+                self._beating = self._hearing = False
 
     def _tick(self) -> None:
         self._ran = time.monotonic()

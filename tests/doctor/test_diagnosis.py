@@ -16,6 +16,7 @@ from sqla_oban.doctor import vacuum as vacuum_module
 from sqla_oban.doctor.ailment import Ailment
 from sqla_oban.doctor.asking import asked
 from sqla_oban.doctor.backlog import backlog
+from sqla_oban.doctor.bloat import bloat
 from sqla_oban.doctor.diagnosis import diagnosed
 from sqla_oban.doctor.finding import Finding, Verdict
 from sqla_oban.doctor.horizon import horizon
@@ -60,7 +61,18 @@ async def test_all_is_well_where_a_node_runs_and_leads(
     await events.wait_for(Beaten, count=len(events.of(Beaten)) + 1)
     found = await diagnosed(SqlaOban(engine), thresholds=Thresholds(clock=60))
     assert [one for one in found if one.verdict is not Verdict.OK] == []
-    subjects = {"database", "server", "pooler", "notifications", "horizon", "schema", "vacuum", "nodes", "leader"}
+    subjects = {
+        "database",
+        "server",
+        "pooler",
+        "notifications",
+        "horizon",
+        "schema",
+        "vacuum",
+        "bloat",
+        "nodes",
+        "leader",
+    }
     assert {one.subject for one in found} == {*subjects, "backlog"}
 
 
@@ -146,7 +158,8 @@ async def counted(connection: AsyncConnection, condition: str) -> bool:
 
 async def test_dead_rows_of_which_no_vacuum_gets_rid(engine: AsyncEngine, connection: AsyncConnection) -> None:
     async with dead_rows(engine):
-        found = await of(connection, vacuum, HOME, Thresholds(dead_rows=1000, bytes=100_000))
+        found = await of(connection, vacuum, HOME, Thresholds(dead_rows=1000))
+        found += await of(connection, bloat, HOME, Thresholds(bytes=100_000))
     assert named(Ailment.DEAD_ROWS, found).facts["table"] == "oban_jobs"
     assert "which every claim reads past" in named(Ailment.DEAD_ROWS, found).message
     assert named(Ailment.AUTOVACUUM_LAGS, found).facts["begins"] == 50 + 0.02 * 5000
@@ -159,7 +172,7 @@ async def test_indexes_that_are_bloated(engine: AsyncEngine, connection: AsyncCo
         await write.execute(text("INSERT INTO oban_jobs (worker) SELECT 'w' FROM generate_series(1, 5000)"))
         await write.execute(text("DELETE FROM oban_jobs"))
         await write.execute(text("VACUUM oban_jobs"))
-    found = await of(connection, vacuum, HOME, Thresholds(bytes=50_000))
+    found = await of(connection, bloat, HOME, Thresholds(bytes=50_000))
     bloated = {one.facts["index"]: one for one in found if one.ailment is Ailment.INDEX_BLOAT}
     assert {"oban_jobs_pkey", "oban_jobs_claim_index"} <= bloated.keys()
     assert "REINDEX INDEX CONCURRENTLY" in bloated["oban_jobs_pkey"].remedy
@@ -180,7 +193,7 @@ async def test_an_index_that_is_invalid(connection: AsyncConnection) -> None:
     await connection.execute(text("CREATE INDEX oban_jobs_pkey_ccnew1 ON oban_jobs (id)"))
     for index in ("oban_jobs_claim_index", "oban_jobs_pkey_ccnew1"):
         await connection.execute(text(f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{index}'::regclass"))
-    found = await of(connection, vacuum, HOME, Thresholds())
+    found = await of(connection, bloat, HOME, Thresholds())
     remedies = {one.facts["index"]: one.remedy for one in found if one.ailment is Ailment.INVALID_INDEX}
     assert remedies["oban_jobs_claim_index"] == 'REINDEX INDEX CONCURRENTLY "public"."oban_jobs_claim_index"'
     assert remedies["oban_jobs_pkey_ccnew1"].startswith('DROP INDEX "public"."oban_jobs_pkey_ccnew1"')

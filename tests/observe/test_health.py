@@ -11,13 +11,20 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sqla_oban import SqlaOban, telemetry
+from sqla_oban import SqlaOban, job, telemetry
 from sqla_oban.errors import ConfigurationError
 from sqla_oban.observe import Health, asgi
 from sqla_oban.observe.answer import Answer
 from sqla_oban.observe.serving import served
-from sqla_oban.telemetry.events import Beaten, ListenerDown, ListenerUp, LivenessLost
-from tests.support import Recorder, eventually, fast_settings
+from sqla_oban.telemetry.events import Beaten, JobStarted, ListenerDown, ListenerUp, LivenessLost, RunnerStopping
+from tests.support import Recorder, enqueue, eventually, fast_settings
+
+GO = asyncio.Event()
+
+
+@job(name="health.lasting")
+async def lasting() -> None:
+    await GO.wait()
 
 
 async def asked(port: int, path: str) -> tuple[int, Any]:
@@ -41,9 +48,26 @@ async def test_a_runner_is_ready_from_its_start_to_its_stop(engine: AsyncEngine,
                 await events.wait_for(ListenerUp)
                 status, body = await asked(port, "/ready")
                 assert (status, body["status"], body["node"]) == (200, "ok", oban.node)
-                assert (body["running"], body["beating"], body["hearing"]) == (True, True, True)
+                assert (body["stopping"], body["beating"], body["hearing"]) == (False, True, True)
             assert (await asked(port, "/ready"))[0] == 503
             assert (await asked(port, "/live"))[0] == 200
+
+
+async def test_who_was_told_to_stop_is_not_ready_while_its_jobs_end(
+    engine: AsyncEngine, start: Any, events: Recorder
+) -> None:
+    oban = await start(queues={"default": 1})
+    async with Health(oban) as health:
+        await enqueue(engine, lasting.new())
+        await events.wait_for(JobStarted)
+        await events.wait_for(Beaten, count=len(events.of(Beaten)) + 1)
+        assert health.ready().status == 200
+        stopping = asyncio.create_task(oban.stop())
+        await events.wait_for(RunnerStopping)
+        await events.wait_for(Beaten, count=len(events.of(Beaten)) + 1)
+        assert (health.ready().status, json.loads(health.ready().body)["stopping"]) == (503, True)
+        GO.set()
+        await stopping
 
 
 async def test_who_cannot_prove_to_live_is_not_ready_and_lives(start: Any, events: Recorder) -> None:

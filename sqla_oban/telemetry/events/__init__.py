@@ -30,6 +30,7 @@ from sqla_oban.telemetry.events.nodes import (
     QueueStopped,
     RunnerStarted,
     RunnerStopped,
+    RunnerStopping,
     ServiceFailed,
 )
 from sqla_oban.telemetry.events.spans import (
@@ -82,6 +83,7 @@ __all__ = [
     "QueuesMeasured",
     "RunnerStarted",
     "RunnerStopped",
+    "RunnerStopping",
     "ServiceFailed",
     "SpanFailed",
     "SpanFinished",

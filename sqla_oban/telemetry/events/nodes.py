@@ -81,6 +81,11 @@ class RunnerStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerStopping(Event):
+    """The runner was told to stop: it claims no more jobs, and lets those that run end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerStopped(Event):
     """The runner has stopped; `unfinished` jobs did not end within the grace period and were handed back."""
 
