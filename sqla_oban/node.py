@@ -29,7 +29,7 @@ from sqla_oban.maintenance.pruner import Pruner
 from sqla_oban.maintenance.reindexer import PATIENCE, Reindexer
 from sqla_oban.maintenance.scheduler import Scheduler
 from sqla_oban.queries.producers import DEREGISTER, producer_id
-from sqla_oban.telemetry.events import RunnerStarted, RunnerStopped
+from sqla_oban.telemetry.events import RunnerStarted, RunnerStopped, RunnerStopping
 from sqla_oban.workers.crontab import declared
 from sqla_oban.workers.registry import REGISTRY
 
@@ -119,6 +119,7 @@ class Node:
             grace: seconds that running jobs have to end.
             hurry: when set, the grace period is over.
         """
+        telemetry.emit(RunnerStopping(node=self._settings.node))
         services = (self.queues, *self._upkeep, *self._producers)
         await asyncio.gather(*(_quietly(service.stop()) for service in services))
         await asyncio.gather(*(_quietly(late.stop()) for late in self._producers))  # of queues started meanwhile
@@ -212,6 +213,7 @@ class Node:
             name=self._settings.name,
             node=self._settings.node,
             settings=self._settings.heartbeat,
+            hearing=lambda: self._notifier.hearing,
             on_lost=lambda: self._producers.tell(Producer.fence),
             on_restored=lambda: self._producers.tell(Producer.unfence),
         )

@@ -1,6 +1,5 @@
 """The database that a command was pointed at."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -9,14 +8,11 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from sqla_oban.doctor.asking import unreachable
 from sqla_oban.engine.direct import DRIVERS, WITHOUT_DRIVER, with_ssl
 from sqla_oban.engine.poolers import preparing_nothing
-from sqla_oban.errors import reason
 
 EXAMPLE = "postgresql://user:password@host:5432/database"
-
-CONNECTING = 15.0
-"""Seconds that a server has to answer."""
 
 
 def parsed(url: str) -> URL:
@@ -71,21 +67,8 @@ async def knock(engine: AsyncEngine) -> None:
     """Make sure that the server of `engine` lets us in.
 
     Raises:
-        ClickException: it does not. A connection fails in as many ways as there are drivers and options.
+        ClickException: it does not.
     """
-    try:
-        async with asyncio.timeout(CONNECTING), engine.connect():
-            pass
-    except Exception as error:
-        why = f"no answer in {CONNECTING:.0f} seconds" if isinstance(error, TimeoutError) else reason(error)
-        raise click.ClickException(f"cannot connect to {hidden(engine.url)}: {why}") from None
-
-
-def hidden(address: URL) -> str:
-    """`address` without any password; drivers take them in the query as well.
-
-    >>> hidden(parsed("postgresql://me:secret@localhost/shop?password=secret"))
-    'postgresql+asyncpg://me:***@localhost/shop?password=***'
-    """
-    secret = {name: "***" for name in address.query if "pass" in name.lower()}
-    return address.update_query_dict(secret).render_as_string().replace("%2A", "*")
+    why = await unreachable(engine)
+    if why is not None:
+        raise click.ClickException(why)

@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from sqla_oban.cli.app import found, imported
-from sqla_oban.cli.checks.examination import examined
-from sqla_oban.cli.checks.finding import Finding, ok, problem
-from sqla_oban.cli.checks.report import all_well, show, show_json
 from sqla_oban.cli.configuration import Configuration, configured
 from sqla_oban.cli.options import config_option, refuse_url_beside_app, runner_options
+from sqla_oban.cli.report import show, show_json
 from sqla_oban.cli.runner import configured_runner
+from sqla_oban.doctor.examination import examined
+from sqla_oban.doctor.finding import Finding, all_well, ok, problem
 from sqla_oban.errors import ObanError
 from sqla_oban.workers.registry import REGISTRY
 

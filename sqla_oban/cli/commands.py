@@ -4,7 +4,13 @@ import click
 
 from sqla_oban.cli.check import check
 from sqla_oban.cli.demo.command import demo
+from sqla_oban.cli.doctor import doctor
 from sqla_oban.cli.migrate import migrate
+from sqla_oban.cli.operating.completion import completion
+from sqla_oban.cli.operating.cron import cron
+from sqla_oban.cli.operating.jobs import jobs
+from sqla_oban.cli.operating.queues import queues
+from sqla_oban.cli.operating.top import top
 from sqla_oban.cli.run import run
 
 
@@ -14,7 +20,5 @@ def commands() -> None:
     """Background jobs in your own PostgreSQL, through your own SQLAlchemy."""
 
 
-commands.add_command(check)
-commands.add_command(demo)
-commands.add_command(migrate)
-commands.add_command(run)
+for command in (check, completion, cron, demo, doctor, jobs, migrate, queues, run, top):
+    commands.add_command(command)

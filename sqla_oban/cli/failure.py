@@ -3,13 +3,10 @@
 import contextlib
 from collections.abc import Iterator
 
-import asyncpg
 import click
-from sqlalchemy.exc import SQLAlchemyError
 
-from sqla_oban.errors import ObanError, reason
-
-EXPECTED = (ObanError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError)
+from sqla_oban.doctor.asking import EXPECTED
+from sqla_oban.errors import reason
 
 
 @contextlib.contextmanager

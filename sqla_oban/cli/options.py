@@ -78,6 +78,16 @@ loop_option = click.option(
     callback=read_by(Loop),
     help="The event loop that jobs run in; uvloop comes with sqla-oban[uvloop]; default: asyncio.",
 )
+health_port_option = click.option(
+    "--health-port",
+    type=click.IntRange(1, 65535),
+    help="Serve /live and /ready there, on all addresses; with --processes each runner takes one port more.",
+)
+metrics_port_option = click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65535),
+    help="Serve /metrics for Prometheus there, likewise; it may be the same port.",
+)
 log_level_option = click.option(
     "--log-level",
     type=click.Choice([level.value for level in LogLevel], case_sensitive=False),

@@ -14,11 +14,14 @@ from sqla_oban.cli.app import found, imported
 from sqla_oban.cli.configuration import Configuration, configured
 from sqla_oban.cli.failure import explained
 from sqla_oban.cli.log import write_log
+from sqla_oban.cli.observing import observed
 from sqla_oban.cli.options import (
     config_option,
+    health_port_option,
     log_format_option,
     log_level_option,
     loop_option,
+    metrics_port_option,
     node_option,
     processes_option,
     read_by,
@@ -40,6 +43,8 @@ from sqla_oban.telemetry.events import RunnerStarted
 @processes_option
 @loop_option
 @click.option("--line", callback=read_by(Line.parsed), hidden=True)
+@health_port_option
+@metrics_port_option
 @log_level_option
 @log_format_option
 @config_option
@@ -84,7 +89,8 @@ async def _run(configuration: Configuration, target: Any, line: Line | None) -> 
         await knock(oban.engine)
         telemetry.attach(lambda _: click.echo(_introduction(oban)), RunnerStarted)
         try:
-            await (oban.run() if line is None else run_supervised(oban, line))
+            async with observed(oban, configuration, number=1 if line is None else line.number):
+                await (oban.run() if line is None else run_supervised(oban, line))
         except OSError as error:  # a server that went away between the knock and the start
             raise click.ClickException(f"the runner could not start: {reason(error)}") from None
 

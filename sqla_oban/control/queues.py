@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from sqla_oban.control.limit_words import limit_words
+from sqla_oban.control import listing
+from sqla_oban.control.listing import Depth
 from sqla_oban.control.queue_info import QueueInfo
 from sqla_oban.control.sessions import Sessions
 from sqla_oban.errors import ConfigurationError, InvalidJob, shown
@@ -175,6 +177,10 @@ class Queues:
             return await self._sessions.run(partial(check_all, runners=self._runners))
         here = self._here()
         return [] if here is None else here.check()
+
+    async def depths(self) -> list[Depth]:
+        """What there is to do in each queue, by its name, whoever runs it; numbers above 50,000 are estimates."""
+        return await self._sessions.run(listing.depths)
 
     async def _command(self, command: Callable[[Session], None], session: AsyncSession | None) -> None:
         await self._sessions.run(command, session)

@@ -169,6 +169,7 @@ class Executor:
             max_attempts=claimed.max_attempts,
             args=claimed.args,
             tags=tuple(claimed.tags),
+            meta=claimed.meta,
             waited=(claimed.attempted_at.replace(tzinfo=UTC) - moment(claimed.scheduled_at)).total_seconds(),
         )
 

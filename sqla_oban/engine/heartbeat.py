@@ -8,8 +8,10 @@ from before it sent the last proof, stops them itself first: a job does not run 
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from importlib.metadata import version
 from uuid import UUID
 
 from sqla_oban import telemetry
@@ -21,11 +23,14 @@ from sqla_oban.queries.producers import BEAT, DEREGISTER
 from sqla_oban.settings import HeartbeatSettings
 from sqla_oban.telemetry.events import Beaten, LivenessLost
 
+VERSION = version("sqla-oban")
+
 
 class Heartbeat(Service):
     """Renews the rows of `producers`, whichever there are at the time.
 
     Args:
+        hearing: whether notifications arrive.
         on_lost: called, on the heartbeat's thread, when the node can no longer count as alive.
         on_restored: called there when it does again.
     """
@@ -38,6 +43,7 @@ class Heartbeat(Service):
         name: str,
         node: str,
         settings: HeartbeatSettings,
+        hearing: Callable[[], bool],
         on_lost: Callable[[], None],
         on_restored: Callable[[], None],
     ) -> None:
@@ -46,6 +52,7 @@ class Heartbeat(Service):
         self._producers = producers
         self._name = name
         self._settings = settings
+        self._hearing = hearing
         self._on_lost, self._on_restored = on_lost, on_restored
         self._alarm: asyncio.TimerHandle | None = None
         self._lost = False
@@ -83,6 +90,9 @@ class Heartbeat(Service):
                 "name": self._name,
                 "node": self.node,
                 "ttl": self._settings.ttl,
+                "version": VERSION,
+                "hearing": self._hearing(),
+                "clock": time.time(),
             },
         )
         beginnings: dict[UUID, datetime] = {row.uuid: row.started_at for row in rows}

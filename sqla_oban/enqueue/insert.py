@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.orm.attributes import instance_state
 
 from sqla_oban.enqueue.chains import enter
+from sqla_oban.enqueue.carrying import send, tell
 from sqla_oban.enqueue.foreign import insert_foreign
 from sqla_oban.enqueue.rows import insert_rows, is_row
 from sqla_oban.enqueue.unique import part, settle
@@ -73,8 +74,10 @@ def _insert_all(target: Any, jobs: Iterable[J]) -> list[J]:
         _check(batch)
         fresh, twins = part(target, batch)
         enter(target, fresh)
+        send(fresh)
         for insert, some in groupby(fresh, _way):
             insert(target, list(some))
+        tell(fresh)
         settle(twins)
         inserted += batch
     return inserted

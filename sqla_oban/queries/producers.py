@@ -74,6 +74,9 @@ def beat() -> Executable:
         *(constant("paused"), rows.c.paused),
         *(constant("running"), rows.c.running),
         *(constant("ttl"), cast(bindparam("ttl"), Float(53))),
+        *(constant("version"), cast(bindparam("version"), Text)),  # these three are for who looks after the nodes
+        *(constant("hearing"), cast(bindparam("hearing"), Boolean)),
+        *(constant("clock"), cast(bindparam("clock"), Float(53))),
     )
     fresh = insert(PRODUCERS).from_select(
         ["uuid", "queue", "meta", "name", "node", "started_at", "updated_at"],

@@ -8,5 +8,18 @@ from sqla_oban.telemetry.bus import Handler, attach, detach, emit
 from sqla_oban.telemetry.log import attach_logger, detach_logger
 from sqla_oban.telemetry.redaction import hidden, only, shown
 from sqla_oban.telemetry.span import span
+from sqla_oban.telemetry.structured import structured
 
-__all__ = ["Handler", "attach", "attach_logger", "detach", "detach_logger", "emit", "hidden", "only", "shown", "span"]
+__all__ = [
+    "Handler",
+    "attach",
+    "attach_logger",
+    "detach",
+    "detach_logger",
+    "emit",
+    "hidden",
+    "only",
+    "shown",
+    "span",
+    "structured",
+]

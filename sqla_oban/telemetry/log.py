@@ -23,7 +23,8 @@ MOST_JOBS: Final = 20
 
 LEVELS: Final[dict[type[Event], int]] = {
     **dict.fromkeys(
-        (kinds.AcksWritten, kinds.Beaten, kinds.JobsClaimed, kinds.JobsPruned, kinds.JobsStaged), logging.DEBUG
+        (kinds.AcksWritten, kinds.Beaten, kinds.JobsClaimed, kinds.JobsPruned, kinds.JobsStaged, kinds.QueuesMeasured),
+        logging.DEBUG,
     ),
     **dict.fromkeys(
         (
@@ -81,8 +82,11 @@ class EventLog:
 
     def _fields(self, event: Event) -> dict[str, Any]:
         fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+        fields.pop("meta", None)  # of a job's notes nothing is shown
         if "args" in fields:
             fields["args"] = self._redacted(fields["args"])
+        if "depths" in fields:
+            fields["depths"] = [depth._asdict() for depth in fields["depths"]]
         if "jobs" in fields:
             fields |= {"count": len(fields["jobs"]), "jobs": fields["jobs"][:MOST_JOBS]}
         return fields

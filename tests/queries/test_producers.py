@@ -8,6 +8,8 @@ from sqla_oban import JobState
 from sqla_oban.queries.producers import BEAT, DEREGISTER, OURS, SWEEP, producer_id
 from tests.queries.table import PAST, Table, ago
 
+TOLD = {"version": "1", "hearing": True, "clock": 0.0}
+
 
 async def beat(
     table: Table, *uuids: UUID, ttl: float = 15.0, limit: int = 5, paused: bool = False, running: int = 0
@@ -19,7 +21,7 @@ async def beat(
         "paused": [paused] * len(uuids),
         "running": [running] * len(uuids),
     }
-    await table.run(BEAT, **asked, name="Oban", node="here", ttl=ttl)
+    await table.run(BEAT, **asked, name="Oban", node="here", ttl=ttl, **TOLD)
 
 
 async def producers(table: Table) -> set[str]:
@@ -31,7 +33,13 @@ async def test_a_beat_registers_the_producers_of_a_node(table: Table) -> None:
     await beat(table, *uuids)
     assert await producers(table) == {str(uuid) for uuid in uuids}
     row = f"FROM oban_producers WHERE uuid = '{uuids[1]}'"
-    assert await table.scalar(f"SELECT meta {row}") == {"local_limit": 5, "paused": False, "running": 0, "ttl": 15}
+    assert await table.scalar(f"SELECT meta {row}") == {
+        "local_limit": 5,
+        "paused": False,
+        "running": 0,
+        "ttl": 15,
+        **TOLD,
+    }
     assert await table.scalar(f"SELECT ARRAY[name, node, queue] {row}") == ["Oban", "here", "q1"]
     assert await table.scalar(f"SELECT updated_at = started_at OR updated_at > started_at {row}")
 
@@ -46,7 +54,7 @@ async def test_a_later_beat_renews_and_keeps_the_beginning(table: Table) -> None
     assert again == started
     assert second > first
     meta = await table.scalar("SELECT meta FROM oban_producers")
-    assert meta == {"local_limit": 7, "paused": True, "running": 3, "ttl": 30}
+    assert meta == {"local_limit": 7, "paused": True, "running": 3, "ttl": 30, **TOLD}
 
 
 async def test_a_node_that_stopped_removes_its_producers_only(table: Table) -> None:

@@ -41,6 +41,8 @@ class Configuration:
         log_level: what is too small to be logged.
         log_format: how the log is written.
         shutdown_grace_period: seconds that running jobs have to end.
+        health_port: where /live and /ready are served.
+        metrics_port: where /metrics is served.
         services: by the service's name, those fields of its settings that were said.
     """
 
@@ -58,6 +60,8 @@ class Configuration:
     log_level: LogLevel = LogLevel.INFO
     log_format: Format = Format.TEXT
     shutdown_grace_period: float | None = None
+    health_port: int | None = None
+    metrics_port: int | None = None
     services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 

@@ -32,7 +32,7 @@ class JobsClaimed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStarted(Event):
-    """A job is about to run, `waited` seconds after it was due; `args` are as they are stored, a JSON text."""
+    """A job is about to run, `waited` seconds after it was due; `args` and `meta` are as they are stored, as JSON."""
 
     id: int
     queue: str
@@ -42,6 +42,7 @@ class JobStarted(Event):
     args: str
     tags: tuple[str, ...]
     waited: float
+    meta: str = "{}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What happens to a node and its queues."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqla_oban.telemetry.events.base import Event
 
@@ -80,7 +81,28 @@ class RunnerStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerStopping(Event):
+    """The runner was told to stop: it claims no more jobs, and lets those that run end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerStopped(Event):
     """The runner has stopped; `unfinished` jobs did not end within the grace period and were handed back."""
 
     unfinished: int
+
+
+class QueueDepth(NamedTuple):
+    """`number` jobs of `queue` are in `state`; an estimate above 50,000."""
+
+    queue: str
+    state: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuesMeasured(Event):
+    """What there is to do, in all queues; `lags` are the seconds for which the oldest available job has been due."""
+
+    depths: tuple[QueueDepth, ...]
+    lags: dict[str, float]

@@ -1,1 +1,0 @@
-"""What can be wrong with an installation, one subject a module; `sqla-oban check` asks them all."""

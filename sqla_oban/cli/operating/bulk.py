@@ -1,0 +1,92 @@
+"""Do something to many jobs: say to how many, ask, and show how far it has come."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sqla_oban.cli.operating.output import Output
+from sqla_oban.control.jobs import Jobs
+from sqla_oban.control.listing import JobFilter
+from sqla_oban.states import RETRYING, UNFINISHED, JobState
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """Something that can be done to jobs.
+
+    Args:
+        name: as it is asked for.
+        past: as it is told.
+        states: of the jobs to which it can be done.
+        act: does it to jobs of these ids; returns to how many.
+    """
+
+    name: str
+    past: str
+    states: tuple[JobState, ...]
+    act: Callable[[Jobs, list[int]], Awaitable[int]]
+
+    def narrowed(self, which: JobFilter) -> JobFilter | None:
+        """The jobs among them to which it can be done; None if there can be none."""
+        states = tuple(state for state in self.states if not which.states or state in which.states)
+        return replace(which, states=states) if states else None
+
+
+RETRY = Verb("retry", "retried", RETRYING, lambda jobs, ids: jobs.retry(ids))
+CANCEL = Verb("cancel", "cancelled", UNFINISHED, lambda jobs, ids: jobs.cancel(ids))
+DELETE = Verb(
+    "delete",
+    "deleted",
+    tuple(state for state in JobState if state is not JobState.EXECUTING),
+    lambda jobs, ids: jobs.delete(ids),
+)
+
+
+async def each(jobs: Jobs, output: Output, verb: Verb, ids: tuple[int, ...]) -> None:
+    """Do it to jobs that were named one by one.
+
+    Raises:
+        ClickException: it could be done to none of them.
+    """
+    changed = await verb.act(jobs, list(ids))
+    if not changed:
+        what = f"there is no job {ids[0]}" if len(ids) == 1 else "there are no such jobs"
+        raise click.ClickException(f"{what} that could be {verb.past}")
+    output.tell(f"{_jobs(changed)} {verb.past}", **{verb.past: changed})
+
+
+async def all_of(jobs: Jobs, output: Output, verb: Verb, which: JobFilter, *, yes: bool) -> None:
+    """Do it to all jobs that are meant and are there now, in many short transactions."""
+    narrowed = verb.narrowed(which)
+    count = None if narrowed is None else await jobs.count(narrowed)
+    if narrowed is None or count is None or not count.number:
+        output.tell(f"there are no jobs to be {verb.past}", **{verb.past: 0})
+        return
+    if not yes:
+        _ask(f"{verb.name} {count} job{'s' * (count.number != 1)}?", output)
+    changed = 0
+    with _progress() as progress:
+        task = progress.add_task(verb.past, total=count.number)
+        async for ids in jobs.batches(narrowed):
+            changed += await verb.act(jobs, ids)
+            progress.advance(task, len(ids))
+    output.tell(f"{_jobs(changed)} {verb.past}", **{verb.past: changed})
+
+
+def _ask(question: str, output: Output) -> None:
+    """Beside the answer: what is written there may be read by a program."""
+    if output.as_json:
+        raise click.UsageError(f"--json does not ask: {question} Say --yes.")
+    click.confirm(question, abort=True, err=True)
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _jobs(number: int) -> str:
+    return f"{number:,} job{'s' * (number != 1)}"

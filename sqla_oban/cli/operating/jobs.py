@@ -1,0 +1,106 @@
+"""`sqla-oban jobs`."""
+
+import json
+from typing import Any
+
+import click
+from rich.text import Text
+
+from sqla_oban.cli.operating.bulk import CANCEL, DELETE, RETRY, Verb, all_of, each
+from sqla_oban.cli.operating.client import operating
+from sqla_oban.cli.operating.filters import filtered
+from sqla_oban.cli.operating.output import Output, console, safe
+from sqla_oban.control.listing import MOST_LISTED, JobFilter
+from sqla_oban.models import Job
+from sqla_oban.models.job import COLUMNS
+from sqla_oban.runner import SqlaOban
+
+HEADINGS = ("id", "state", "queue", "worker", "attempt", "scheduled", "node", "args")
+
+
+@click.group()
+def jobs() -> None:
+    """Look at jobs, and retry, cancel or delete them."""
+
+
+@jobs.command("list")
+@operating
+@filtered
+@click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True, help="How many.")
+@click.option("--before", type=int, metavar="ID", help="Older than this job: the last one of the page before.")
+async def list_jobs(oban: SqlaOban, output: Output, *, which: JobFilter, limit: int, before: int | None) -> None:
+    """The newest jobs first, in short; moments are in UTC."""
+    page = await oban.jobs.page(which, before=before, limit=limit)
+    following = page[-1].id if len(page) == limit else None
+    if output.as_json:
+        output.dump({"jobs": page, "before": following})
+        return
+    output.table(
+        HEADINGS,
+        (
+            (
+                *(job.id, job.state, job.queue, job.worker, f"{job.attempt}/{job.max_attempts}"),
+                *(job.scheduled_at, job.node, job.args),
+            )
+            for job in page
+        ),
+    )
+    if following is not None:
+        output.warn(f"there may be more: --before {following}")
+
+
+@jobs.command()
+@operating
+@click.argument("id", type=int)
+async def show(oban: SqlaOban, output: Output, *, id: int) -> None:
+    """One job, with its arguments, its result and its errors."""
+    job = await oban.jobs.get(id)
+    if job is None:
+        raise click.ClickException(f"there is no job {id}")
+    fields = _fields(job)
+    if output.as_json:
+        output.dump(fields)
+        return
+    errors = fields.pop("errors")
+    for name, value in fields.items():
+        if value not in (None, [], {}):
+            told = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+            console().print(Text.assemble((f"{name:<15}", "bold"), safe(told)), soft_wrap=True)
+    for error in errors if isinstance(errors, list) else [errors]:
+        console().print(Text(f"\n{safe(_told(error))}"), soft_wrap=True)
+
+
+def _verb(verb: Verb, words: str) -> None:
+    @filtered
+    @click.argument("ids", type=int, nargs=-1)
+    @click.option("--all", "everything", is_flag=True, help="All jobs, whatever else they are.")
+    @click.option("--yes", is_flag=True, help="Do not ask.")
+    async def command(
+        oban: SqlaOban, output: Output, *, ids: tuple[int, ...], which: JobFilter, everything: bool, yes: bool
+    ) -> None:
+        if sum((bool(ids), not which.is_empty, everything)) != 1:
+            raise click.UsageError(f"Say which jobs to {verb.name}: by their ids, by options, or --all.")
+        if ids:
+            await each(oban.jobs, output, verb, ids)
+        else:
+            await all_of(oban.jobs, output, verb, which, yes=yes)
+
+    jobs.command(verb.name, help=f"{words}\n\nBy ids, or all that fulfil the options; then it asks first.")(
+        operating(command)
+    )
+
+
+_verb(RETRY, "Make jobs available again that have ended or wait.")
+_verb(CANCEL, "Cancel jobs that have not ended; what runs is stopped.")
+_verb(DELETE, "Delete jobs that do not run.")
+
+
+def _fields(job: Job) -> dict[str, Any]:
+    first = ("id", "state", "queue", "worker", "args", "meta")
+    return {name: getattr(job, name) for name in (*first, *sorted(COLUMNS - {*first, "errors"}), "errors")}
+
+
+def _told(error: object) -> str:
+    if isinstance(error, dict):
+        return f"attempt {error.get('attempt')} at {error.get('at')}:\n{error.get('error')}"
+    return str(error)

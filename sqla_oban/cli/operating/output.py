@@ -1,0 +1,75 @@
+"""What a command says: to people as words and tables, to programs as one JSON object."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 400
+"""Characters of a line that goes into a pipe, where nothing is to be cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where the answer of a command goes.
+
+    Args:
+        as_json: whether it is for a program.
+    """
+
+    as_json: bool
+
+    def tell(self, words: str, **data: Any) -> None:
+        """Say how it ended: `words` to people, `data` to programs."""
+        if self.as_json:
+            self.dump(data)
+        else:
+            click.echo(safe(words))
+
+    def dump(self, data: object) -> None:
+        """Print one JSON object."""
+        click.echo(json.dumps(data, default=_plain, indent=2))
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Print rows below their headings."""
+        console().print(table(columns, rows))
+
+    def warn(self, words: str) -> None:
+        """Say to people what may surprise them, beside the answer."""
+        click.echo(safe(words), err=True)
+
+
+def console() -> Console:
+    """Standard output, as wide as the terminal that it is."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
+    """Rows below their headings; None is shown as a dash, and nothing is taken for markup."""
+    made = Table(*columns, box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    for row in rows:
+        made.add_row(*(Text("-" if cell is None else safe(str(cell))) for cell in row))
+    return made
+
+
+def safe(text: str) -> str:
+    """`text` without what a terminal would obey: anybody may have written it.
+
+    >>> safe("red: \\x1b[31m")
+    'red: \\ufffd[31m'
+    """
+    return "".join(one if one.isprintable() or one in "\n\t" else "\ufffd" for one in text)
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -1,0 +1,37 @@
+"""What can harm a queue, by names that programs may rely on."""
+
+from enum import StrEnum
+
+
+class Ailment(StrEnum):
+    """A kind of trouble that `sqla-oban doctor` knows."""
+
+    UNREACHABLE = "unreachable"
+    UNANSWERED = "unanswered"
+    SERVER = "server"
+    SCHEMA = "schema"
+    OLD_SESSION = "old_session"
+    OLD_SLOT = "old_slot"
+    OLD_PREPARED_TRANSACTION = "old_prepared_transaction"
+    OLD_STANDBY = "old_standby"
+    NOT_ALLOWED_TO_SEE = "not_allowed_to_see"
+    DEAD_ROWS = "dead_rows"
+    AUTOVACUUM_OFF = "autovacuum_off"
+    AUTOVACUUM_LAGS = "autovacuum_lags"
+    TABLE_BLOAT = "table_bloat"
+    INDEX_BLOAT = "index_bloat"
+    INVALID_INDEX = "invalid_index"
+    VERSION_DRIFT = "version_drift"
+    FOREIGN_NODES = "foreign_nodes"
+    DEAF_NODE = "deaf_node"
+    CLOCK_DIFFERENCE = "clock_difference"
+    DEAD_NODE = "dead_node"
+    NOTIFY_QUEUE = "notify_queue"
+    NOTIFICATIONS = "notifications"
+    POOLER = "pooler"
+    UNKNOWN_WORKER = "unknown_worker"
+    QUEUE_WITHOUT_NODE = "queue_without_node"
+    NO_LEADER = "no_leader"
+    STUCK_LEADER = "stuck_leader"
+    NOT_RESCUED = "not_rescued"
+    NOT_STAGED = "not_staged"

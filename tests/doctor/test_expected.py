@@ -1,0 +1,20 @@
+from sqla_oban.doctor.expected import expected
+from sqla_oban.models import metadata
+
+
+def test_all_parts_are_read_off_the_models_and_the_migrations() -> None:
+    found = expected('odd "schema" (1)')
+    assert {table.name for table in found.tables} == set(metadata.tables)
+    assert found.functions.keys() == {
+        "oban_wake_key",
+        "oban_hush_key",
+        "oban_ring",
+        "oban_signal",
+        "oban_jobs_wake",
+        "oban_jobs_unique_insert",
+        "oban_jobs_unique_update",
+    }
+    assert '"odd ""schema"" (1)".oban_jobs' in found.functions["oban_wake_key"]
+    triggers = ("oban_jobs_wake", "oban_jobs_unique_insert", "oban_jobs_unique_update")
+    assert found.triggers == dict.fromkeys(triggers, "oban_jobs")
+    assert found.statements.keys() == {index.name for table in found.tables for index in table.indexes}
