@@ -18,6 +18,7 @@
     ├── NotProvided (LookupError)         a worker asks for something that its runner was not told how to make
     ├── ClaimLost (RuntimeError)          a job that is no longer this execution's to complete
     ├── UniqueTimeout (TimeoutError)      another transaction is enqueueing the same unique job, and does not end
+    ├── TooSlow (TimeoutError)            a question that PostgreSQL was given no more time for
     ├── UnknownWorker (LookupError)       a job names a worker that this process does not know
     ├── JobTimeout (TimeoutError)         a job ran for longer than its worker allows
     ├── WorkerDied (RuntimeError)         the process that ran a job ended before the job did
@@ -148,6 +149,10 @@ class ClaimLost(ObanError, RuntimeError):
 
 class UniqueTimeout(ObanError, TimeoutError):
     """Another transaction is enqueueing the same unique job, and did not end within `lock_timeout`."""
+
+
+class TooSlow(ObanError, TimeoutError):
+    """PostgreSQL took longer to answer a question of the dashboard's than it may."""
 
 
 class JobTimeout(ObanError, TimeoutError):

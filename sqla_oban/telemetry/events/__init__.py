@@ -30,6 +30,7 @@ from sqla_oban.telemetry.events.nodes import (
     RunnerStopped,
     ServiceFailed,
 )
+from sqla_oban.telemetry.events.operators import OperatorActed
 from sqla_oban.telemetry.events.spans import (
     SpanFailed,
     SpanFinished,
@@ -71,6 +72,7 @@ __all__ = [
     "ListenerDown",
     "ListenerUp",
     "LivenessLost",
+    "OperatorActed",
     "QueuePaused",
     "QueueResumed",
     "QueueScaled",
