@@ -35,7 +35,7 @@ def show() -> Select[Any]:
 
 
 def runs() -> Select[Any]:
-    """The newest jobs of `worker`, among the newest of all, oldest first."""
+    """The newest jobs of `worker` that have ended, among the newest of all, the newest first."""
     newest = (
         select(*(JOBS.c[name] for name in ("id", "worker", "state", *MOMENTS)))
         .order_by(JOBS.c.id.desc())
@@ -50,7 +50,7 @@ def runs() -> Select[Any]:
             epoch(newest.c.attempted_at).label("attempted_at"),
             (epoch(ended) - epoch(newest.c.attempted_at)).label("ran"),
         )
-        .where(newest.c.worker == bindparam("worker", type_=Text))
+        .where(newest.c.worker == bindparam("worker", type_=Text), ended.isnot(None))
         .order_by(newest.c.id.desc())
         .limit(RUNS)
     )

@@ -110,7 +110,7 @@ def show(session: Session, id: int) -> JobDetails | None:
 
 
 def runs_of(session: Session, worker: str) -> list[Run]:
-    """The newest jobs of a worker, oldest first, among the newest jobs of all."""
+    """The newest jobs of a worker that have ended, oldest first, among the newest jobs of all."""
     rows = session.execute(RUNS_OF_WORKER, {"worker": worker}).all()
     return [Run(row.id, JobState(row.state), row.ran, row.attempted_at) for row in reversed(rows)]
 

@@ -134,5 +134,6 @@ document.addEventListener("pointermove", (event) => {
   tip.style.top = `${Math.max(8, event.clientY - tip.offsetHeight - 12)}px`;
 });
 
+for (const chosen of document.querySelectorAll(".states [aria-current]")) chosen.scrollIntoView({ block: "nearest", inline: "center" });
 count();
 listen();
