@@ -104,7 +104,9 @@ def backlog() -> Select[Any]:
     """
     waits = union_all(_waited(JobState.COMPLETED), _waited(JobState.EXECUTING), _waiting()).cte("waits")
     first = func.floor((epoch(now()) - SPAN) / WIDTH)
-    came = select(func.greatest(func.floor(waits.c.since / WIDTH), first).label("bucket"), literal_column("1").label("n"))
+    came = select(
+        func.greatest(func.floor(waits.c.since / WIDTH), first).label("bucket"), literal_column("1").label("n")
+    )
     went = select(func.floor(waits.c.until / WIDTH), literal_column("-1")).where(waits.c.until.isnot(None))
     changes = union_all(came, went).subquery("changes")
     many = select(func.count()).select_from(waits).where(waits.c.until.is_(None)).scalar_subquery()
@@ -161,7 +163,9 @@ def failures() -> Select[Any]:
             rows.c.worker,
             rows.c.line,
             func.count().label("jobs"),
-            func.count().filter(rows.c.state == cast(constant(JobState.DISCARDED), JOBS.c.state.type)).label("discarded"),
+            func.count()
+            .filter(rows.c.state == cast(constant(JobState.DISCARDED), JOBS.c.state.type))
+            .label("discarded"),
             func.max(rows.c.id).label("newest"),
             epoch(func.max(rows.c.attempted_at)).label("at"),
         )

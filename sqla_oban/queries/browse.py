@@ -124,7 +124,9 @@ def _window(order: Order, wanted: JobFilter, after: Sequence[str] | None) -> Sel
     if after is None:
         return rows
     keys = tuple_(*(JOBS.c[key] for key in order.keys))
-    given = tuple_(*(cast(literal(value, Text), JOBS.c[key].type) for key, value in zip(order.keys, after, strict=True)))
+    given = tuple_(
+        *(cast(literal(value, Text), JOBS.c[key].type) for key, value in zip(order.keys, after, strict=True))
+    )
     return rows.where(keys < given if order.descending else keys > given)
 
 

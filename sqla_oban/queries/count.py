@@ -58,7 +58,9 @@ def counts(states: Collection[JobState]) -> Select[Any]:
         state: select(one).select_from(JOBS).where(in_states(state)).limit(EXACTLY + 1).subquery(f"in_{state}")
         for state in states
     }
-    return select(*(select(func.count()).select_from(rows).scalar_subquery().label(state) for state, rows in few.items()))
+    return select(
+        *(select(func.count()).select_from(rows).scalar_subquery().label(state) for state, rows in few.items())
+    )
 
 
 def waiting() -> Select[Any]:
@@ -69,7 +71,9 @@ def waiting() -> Select[Any]:
     first = select(func.min(JOBS.c.queue).label("queue")).where(in_states(JobState.AVAILABLE))
     names = first.cte("names", recursive=True)
     following = (
-        select(func.min(JOBS.c.queue)).where(in_states(JobState.AVAILABLE), JOBS.c.queue > names.c.queue).scalar_subquery()
+        select(func.min(JOBS.c.queue))
+        .where(in_states(JobState.AVAILABLE), JOBS.c.queue > names.c.queue)
+        .scalar_subquery()
     )
     names = names.union_all(select(following).where(names.c.queue.isnot(None)))
     found = select(names.c.queue).where(names.c.queue.isnot(None)).limit(literal(QUEUES)).subquery("found")

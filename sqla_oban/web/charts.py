@@ -87,7 +87,9 @@ def throughput(activity: Activity) -> Chart:
         [(state, LABELS[state]) for state in STACK],
         top,
         number,
-        lambda one: ", ".join(f"{one.jobs[state]:,} {LABELS[state]}" for state in STACK if one.jobs[state]) or "nothing",
+        lambda one: (
+            ", ".join(f"{one.jobs[state]:,} {LABELS[state]}" for state in STACK if one.jobs[state]) or "nothing"
+        ),
         bars=bars,
         empty="" if bars else "Nothing has ended in this time.",
     )
@@ -170,9 +172,7 @@ def _stack(place: int, bucket: Bucket, activity: Activity, top: float) -> list[R
         if jobs := bucket.jobs[state]:
             height = max(jobs / top * HEIGHT, 1.0)  # one among thousands is seen as well
             y -= height
-            found.append(
-                Rect(state, *map(_rounded, (place * room + room * GAP / 2, y, room * (1 - GAP), height)))
-            )
+            found.append(Rect(state, *map(_rounded, (place * room + room * GAP / 2, y, room * (1 - GAP), height))))
     return found
 
 

@@ -46,7 +46,9 @@ def set_cookie(request: HTTPConnection, response: Response, name: str, value: st
 def is_ours(request: HTTPConnection, given: str) -> bool:
     """Whether a change was asked for by one of our pages, which this visitor was shown."""
     cookie = request.cookies.get(COOKIE, "")
-    return len(cookie) == LENGTH and secrets.compare_digest(cookie.encode(), given.encode()) and _is_same_origin(request)
+    return (
+        len(cookie) == LENGTH and secrets.compare_digest(cookie.encode(), given.encode()) and _is_same_origin(request)
+    )
 
 
 def _is_same_origin(request: HTTPConnection) -> bool:

@@ -90,7 +90,9 @@ def change(board: Board, path: str, action: Action, ask: Ask, *, default: str) -
         if not csrf.is_ours(request, form.one(csrf.FIELD)):
             _record(board, request, action, refused="the request does not come from a page of this visitor's")
             raise HTTPException(403, "This form is not one that you were just shown. Go back, reload, and try again.")
-        if not (await allowed(board.authorize, request, Action.READ) and await allowed(board.authorize, request, action)):
+        if not (
+            await allowed(board.authorize, request, Action.READ) and await allowed(board.authorize, request, action)
+        ):
             _record(board, request, action, refused="not allowed")
             raise HTTPException(403, f"You may not do this: it takes the permission {action.value}.")
         done = await _do(board, request, action, await explained(ask(board, request, form)))

@@ -16,7 +16,11 @@ from sqla_oban.web.actions import Action
 from sqla_oban.web.board import Board
 
 ENVIRONMENT: Final = Environment(
-    loader=PackageLoader("sqla_oban.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    loader=PackageLoader("sqla_oban.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "number": words.number,
@@ -68,9 +72,7 @@ def changing(board: Board, request: HTTPConnection, view: View, can: frozenset[A
     return "".join(template.blocks["live"](context))
 
 
-def _context(
-    board: Board, request: HTTPConnection, view: View, can: frozenset[Action], token: str
-) -> dict[str, Any]:
+def _context(board: Board, request: HTTPConnection, view: View, can: frozenset[Action], token: str) -> dict[str, Any]:
     query = {name: value for name, value in request.query_params.items() if name != "live"}
     return {
         **view.values,

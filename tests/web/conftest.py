@@ -45,9 +45,7 @@ class Visitor:
         """Send a form; returns what the next page says."""
         if not self.token:
             await self.get("/")
-        answer = await self.http.post(
-            self.prefix + path, data={"csrf": self.token, **fields}, headers=headers or {}
-        )
+        answer = await self.http.post(self.prefix + path, data={"csrf": self.token, **fields}, headers=headers or {})
         assert answer.status_code == status, answer.text
         if status != 303:
             return answer.text

@@ -129,7 +129,10 @@ async def test_a_page_is_kept_up_to_date_and_keeps_what_was_ticked(table: Table,
     await browser.sees("1 selected")
     await table.add(state="'retryable'", worker="'shop.second'", scheduled_at=ago(30))
     await browser.sees("second")
-    assert await browser.js("[...document.querySelectorAll('input[name=id]')].map((box) => box.checked)") == [True, False]
+    assert await browser.js("[...document.querySelectorAll('input[name=id]')].map((box) => box.checked)") == [
+        True,
+        False,
+    ]
     await browser.sees("live")
     await browser.click("button[formaction$='/jobs/cancel']")
     await browser.sees("1 job was cancelled.")

@@ -46,7 +46,9 @@ async def stored(table: Table, engine: AsyncEngine) -> int:
 
 
 def routes(app: Any) -> set[str]:
-    return {route.path.replace("{id:int}", "1") for route in app.routes if "POST" in (getattr(route, "methods", None) or ())}
+    return {
+        route.path.replace("{id:int}", "1") for route in app.routes if "POST" in (getattr(route, "methods", None) or ())
+    }
 
 
 async def test_every_route_that_takes_a_form_is_tried_here(engine: AsyncEngine, visit: Any) -> None:
@@ -205,7 +207,9 @@ async def test_queues_are_paused_resumed_and_scaled(
 async def test_the_crontab_is_changed(engine: AsyncEngine, visit: Any) -> None:
     visitor, oban = visit(authorize=everything), SqlaOban(engine)
     entry = {"name": "nightly", "expression": "30 2 * * *", "worker": "shop.report", "args": '{"kind": "long"}'}
-    assert await visitor.post("/crons/create", **entry, timezone="Europe/Berlin", queue="slow") == "nightly was created."
+    assert (
+        await visitor.post("/crons/create", **entry, timezone="Europe/Berlin", queue="slow") == "nightly was created."
+    )
     stored = await oban.crons.get("nightly")
     assert stored is not None
     assert (stored.args, stored.queue, stored.timezone) == ({"kind": "long"}, "slow", "Europe/Berlin")
@@ -221,7 +225,9 @@ async def test_the_crontab_is_changed(engine: AsyncEngine, visit: Any) -> None:
     assert await oban.crons.all() == []
 
 
-@pytest.mark.parametrize("back", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:1", "/a\nb"])
+@pytest.mark.parametrize(
+    "back", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:1", "/a\nb"]
+)
 async def test_a_change_does_not_lead_elsewhere(back: str, stored: int, visit: Any) -> None:
     visitor = visit(authorize=everything)
     await visitor.get("/queues")

@@ -135,9 +135,7 @@ async def test_a_list_leads_through_its_pages(table: Table, visit: Any) -> None:
 
 
 async def test_a_failure_leads_from_the_overview_to_its_traceback(table: Table, visit: Any) -> None:
-    id = await table.add(
-        worker="'shop.charge'", state="'retryable'", attempt="1", errors=TRACE, attempted_at=ago(5)
-    )
+    id = await table.add(worker="'shop.charge'", state="'retryable'", attempt="1", errors=TRACE, attempted_at=ago(5))
     overview = await visit().get("/")
     assert f'href="/jobs/{id}"' in overview
     assert "ConnectionError: the bank does not answer" in overview

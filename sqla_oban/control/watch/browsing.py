@@ -90,10 +90,16 @@ def decoded(cursor: str, length: int) -> list[str]:
         InvalidSelection: they are none.
     """
     try:
-        keys = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True)) if len(cursor) < MOST_CURSOR else None
+        keys = (
+            json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True)) if len(cursor) < MOST_CURSOR else None
+        )
     except (ValueError, RecursionError):
         keys = None
-    if not isinstance(keys, list) or len(keys) != length or not all(isinstance(k, str) and is_storable(k) for k in keys):
+    if (
+        not isinstance(keys, list)
+        or len(keys) != length
+        or not all(isinstance(k, str) and is_storable(k) for k in keys)
+    ):
         raise InvalidSelection("this link to a page leads nowhere; begin with the first one")
     return keys
 

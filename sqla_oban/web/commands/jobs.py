@@ -76,7 +76,11 @@ def _changed(board: Board, job: JobDetails, form: Form) -> dict[str, Any]:
     given: dict[str, Any] = {
         **{name: form.one(name) for name in ("worker", "queue") if name in form},
         **{name: _whole(form, name) for name in ("priority", "max_attempts") if name in form},
-        **{name: _json(form, name) for name in ("args", "meta") if form.one(name).strip() and editable(board, job, name)},
+        **{
+            name: _json(form, name)
+            for name in ("args", "meta")
+            if form.one(name).strip() and editable(board, job, name)
+        },
     }
     if "tags" in form:
         given["tags"] = [tag for tag in (one.strip() for one in form.one("tags").split(",")) if tag]

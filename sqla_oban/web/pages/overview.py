@@ -24,7 +24,13 @@ class Period:
 
 
 PERIODS: Final = {
-    one.name: one for one in (Period("10m", 600, 10), Period("1h", 3_600, 60), Period("6h", 21_600, 300), Period("24h", 86_400, 1_200))
+    one.name: one
+    for one in (
+        Period("10m", 600, 10),
+        Period("1h", 3_600, 60),
+        Period("6h", 21_600, 300),
+        Period("24h", 86_400, 1_200),
+    )
 }
 DEFAULT: Final = "1h"
 

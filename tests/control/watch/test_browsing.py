@@ -118,9 +118,7 @@ async def test_a_search_finds(search: str, found: str | None, table: Table, ask:
     second = {"args": """'{"user": {"id": "8"}}'""", "meta": """'{"trace": "x"}'""", "queue": "'b'"}
     names = {
         await table.add(worker="'shop.one'", **first): "A",
-        await table.add(
-            worker="'shop.two'", priority="3", attempted_by="ARRAY['web-1', 'x']", **second
-        ): "B",
+        await table.add(worker="'shop.two'", priority="3", attempted_by="ARRAY['web-1', 'x']", **second): "B",
     }
     if found is None:
         with pytest.raises(InvalidSelection):
@@ -146,7 +144,8 @@ async def test_hostile_rows_are_listed(table: Table, ask: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "cursor", ["x", "", "W10=", encoded(["a", "b", "c"]), encoded(["\x00", "1"]), "é", "W" * 9_000, encoded([1, 2])]  # type: ignore[list-item]
+    "cursor",
+    ["x", "", "W10=", encoded(["a", "b", "c"]), encoded(["\x00", "1"]), "é", "W" * 9_000, encoded([1, 2])],  # type: ignore[list-item]
 )
 async def test_a_cursor_of_somebody_elses_making_is_refused(cursor: str, ask: Any) -> None:
     with pytest.raises(InvalidSelection, match="leads nowhere"):

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import JobState, SqlaOban
+from sqla_oban.control.watch import counting
 from sqla_oban.control.watch.activity import activity, failing
 from sqla_oban.control.watch.counting import Count, count, waiting
 from sqla_oban.control.watch.crontab import crontab
@@ -19,7 +20,6 @@ from sqla_oban.migrations import downgrade, migrate
 from sqla_oban.models import Scope
 from sqla_oban.queries import activity as activity_queries
 from sqla_oban.queries import count as count_queries
-from sqla_oban.control.watch import counting
 from tests.queries.table import Table, ago
 from tests.shop import noop
 from tests.support import both_drivers
@@ -116,9 +116,7 @@ async def test_the_backlog_is_how_many_waited_at_a_time(table: Table, ask: Any) 
     assert (depths[0], max(depths), depths[-1]) == (0, 10, 4)
 
 
-async def test_a_busy_queue_is_told_by_its_newest_jobs(
-    table: Table, ask: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_busy_queue_is_told_by_its_newest_jobs(table: Table, ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     await add_many(table, 20_000, state="'completed'", attempted_at=ago(100), completed_at=ago(100))
     await add_many(table, 10, state="'completed'", attempted_at=ago(3_000), completed_at=ago(3_000))
     found = await ask(activity, span=3_600, width=60)
@@ -140,7 +138,7 @@ async def test_failures_are_gathered_by_worker_and_by_what_was_wrong(table: Tabl
 
 async def test_a_job_is_shown_whatever_is_in_it(table: Table, ask: Any) -> None:
     number = "9" * 5_000
-    odd = await table.add(args=f"""'{{"n": {number}}}'""", errors="'[7, {\"error\": \"x\"}]'", meta="'\"m\"'")
+    odd = await table.add(args=f"""'{{"n": {number}}}'""", errors='\'[7, {"error": "x"}]\'', meta="'\"m\"'")
     big = await table.add(args="jsonb_build_object('blob', repeat('x', 1000000))", scheduled_at="'20000-01-01'")
     shown = await ask(show, odd)
     assert [one.text for one in shown.failures] == ["x", "7"]
