@@ -21,6 +21,7 @@
     ├── ClaimLost (RuntimeError)          a job that is no longer this execution's to complete
     ├── UniqueTimeout (TimeoutError)      another transaction is enqueueing the same unique job, and does not end
     ├── LimitTimeout (TimeoutError)       a rate limit had no room in time
+    ├── TooSlow (TimeoutError)            a question that PostgreSQL was given no more time for
     ├── UnknownWorker (LookupError)       a job names a worker that this process does not know
     ├── JobTimeout (TimeoutError)         a job ran for longer than its worker allows
     ├── WorkerDied (RuntimeError)         the process that ran a job ended before the job did
@@ -170,6 +171,10 @@ class UniqueTimeout(ObanError, TimeoutError):
 
 class LimitTimeout(ObanError, TimeoutError):
     """A rate limit had no room for what was asked within the `timeout`."""
+
+
+class TooSlow(ObanError, TimeoutError):
+    """PostgreSQL took longer to answer a question of the dashboard's than it may."""
 
 
 class JobTimeout(ObanError, TimeoutError):

@@ -12,6 +12,7 @@ from sqla_oban.cli.operating.jobs import jobs
 from sqla_oban.cli.operating.queues import queues
 from sqla_oban.cli.operating.top import top
 from sqla_oban.cli.run import run
+from sqla_oban.cli.web import web
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,5 +21,5 @@ def commands() -> None:
     """Background jobs in your own PostgreSQL, through your own SQLAlchemy."""
 
 
-for command in (check, completion, cron, demo, doctor, jobs, migrate, queues, run, top):
+for command in (check, completion, cron, demo, doctor, jobs, migrate, queues, run, top, web):
     commands.add_command(command)

@@ -46,6 +46,8 @@ INDEXES = (
     Index("oban_jobs_executing_index", "(attempted_at) WHERE state = 'executing'"),
     # Holds only what is to be stopped: every node looks at it once a second.
     Index("oban_jobs_cancel_index", "(id) WHERE state = 'executing' AND meta ? 'cancel_requested'"),
+    # For whoever looks through them: none of the other indexes has these states by themselves. Few jobs ever enter it.
+    Index("oban_jobs_held_index", "(state, scheduled_at, id) WHERE state IN ('retryable', 'suspended')"),
     Index("oban_jobs_completed_at_index", "(completed_at) WHERE state = 'completed'"),
     Index("oban_jobs_cancelled_at_index", "(cancelled_at) WHERE state = 'cancelled'"),
     Index("oban_jobs_discarded_at_index", "(discarded_at) WHERE state = 'discarded'"),

@@ -105,6 +105,11 @@ def _table_items(table: str, schema: str | None) -> tuple[SchemaItem | dict[str,
             "id",
             postgresql_where=text("state = 'executing' AND meta ? 'cancel_requested'"),
         ),
+        Index(
+            conv(f"{table}_held_index"),
+            *("state", "scheduled_at", "id"),
+            postgresql_where=text("state IN ('retryable', 'suspended')"),
+        ),
         *(
             Index(conv(f"{table}_{state}_at_index"), f"{state}_at", postgresql_where=text(f"state = '{state}'"))
             for state in ("completed", "cancelled", "discarded")

@@ -24,6 +24,8 @@ NICKNAMES: Final = {
 }
 MAX_EXPRESSION: Final = 200
 """Characters; longer expressions are a mistake, or an attack on the parser."""
+EXPLAINED: Final = datetime(2024, 1, 1, tzinfo=UTC)
+"""A moment for a parser that wants one, whatever it is."""
 LARGEST_SHIFT: Final = timedelta(hours=3)
 """No zone's clocks are set back by more."""
 
@@ -81,6 +83,15 @@ class Schedule:
     def is_reboot(self) -> bool:
         """Whether it comes with the start of a leader, and not by the clock."""
         return self.expression.lower() == REBOOT
+
+    @property
+    def words(self) -> str:
+        """When it comes, in English.
+
+        >>> Schedule("30 2 * * MON").words
+        'At 02:30 on Monday'
+        """
+        return "When a leader starts" if self.is_reboot else CronSim(_fields(self.expression), EXPLAINED).explain()
 
     def following(self, after: datetime, default: str) -> datetime | None:
         """The first tick after a moment, in UTC; None if there is none within fifty years.

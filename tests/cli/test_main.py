@@ -15,7 +15,7 @@ def test_says_its_version() -> None:
 def test_lists_its_commands() -> None:
     done = run("--help")
     assert done.returncode == 0
-    assert {"check", "demo", "migrate", "run"} <= {
+    assert {"check", "demo", "migrate", "run", "web"} <= {
         line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")
     }
 

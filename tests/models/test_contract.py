@@ -69,6 +69,10 @@ INDEXES = {
         "WHERE (state = ANY (ARRAY['scheduled'::oban_job_state, 'retryable'::oban_job_state]))"
     ),
     "oban_jobs_executing_index": "USING btree (attempted_at) WHERE (state = 'executing'::oban_job_state)",
+    "oban_jobs_held_index": (
+        "USING btree (state, scheduled_at, id) "
+        "WHERE (state = ANY (ARRAY['retryable'::oban_job_state, 'suspended'::oban_job_state]))"
+    ),
     "oban_jobs_completed_at_index": "USING btree (completed_at) WHERE (state = 'completed'::oban_job_state)",
     "oban_jobs_cancel_index": (
         "USING btree (id) WHERE ((state = 'executing'::oban_job_state) AND (meta ? 'cancel_requested'::text))"

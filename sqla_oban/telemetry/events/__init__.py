@@ -33,6 +33,7 @@ from sqla_oban.telemetry.events.nodes import (
     RunnerStopping,
     ServiceFailed,
 )
+from sqla_oban.telemetry.events.operators import OperatorActed
 from sqla_oban.telemetry.events.spans import (
     SpanFailed,
     SpanFinished,
@@ -75,6 +76,7 @@ __all__ = [
     "ListenerDown",
     "ListenerUp",
     "LivenessLost",
+    "OperatorActed",
     "QueueDepth",
     "QueuePaused",
     "QueueResumed",

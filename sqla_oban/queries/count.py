@@ -1,0 +1,92 @@
+"""Count jobs, without reading all of them where they are many."""
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from sqlalchemy import (
+    Float,
+    Select,
+    Text,
+    cast,
+    column,
+    func,
+    literal,
+    literal_column,
+    select,
+    table,
+    true,
+)
+
+from sqla_oban.queries.expressions import JOBS, constant, in_states
+from sqla_oban.states import JobState
+
+EXACTLY: Final = 50_000
+"""Up to how many jobs of a state are counted; above, it is PostgreSQL's estimate."""
+
+QUEUES: Final = 100
+WAITING: Final = 5_000
+"""How many queues are looked at, and up to how many jobs are counted that wait in each."""
+
+
+def estimates() -> Select[Any]:
+    """How many jobs of each state the planner believes in: state and number, none where it was never analysed."""
+    catalog = table("pg_class", column("oid"), column("relname"), column("relnamespace"), column("reltuples"))
+    spaces = table("pg_namespace", column("oid"), column("nspname"))
+    names = ("schemaname", "tablename", "attname", "most_common_vals", "most_common_freqs")
+    stats = table("pg_stats", *map(column, names))
+    values = cast(cast(stats.c.most_common_vals, Text), JOBS.c.tags.type)
+    common = (
+        func.unnest(values, stats.c.most_common_freqs)
+        .table_valued(column("state", Text), column("share", Float))
+        .render_derived(name="common")
+    )
+    home = select(literal_column("tableoid")).select_from(JOBS).limit(1).scalar_subquery()
+    return (
+        select(common.c.state, func.greatest(catalog.c.reltuples, 0) * common.c.share)
+        .select_from(catalog)
+        .join(spaces, spaces.c.oid == catalog.c.relnamespace)
+        .join(stats, (stats.c.schemaname == spaces.c.nspname) & (stats.c.tablename == catalog.c.relname))
+        .join(common, true())
+        .where(catalog.c.oid == home, stats.c.attname == constant("state"))
+    )
+
+
+def counts(states: Collection[JobState]) -> Select[Any]:
+    """One row with a column for each of `states`: how many jobs are in it, at most one more than `EXACTLY`."""
+    one = literal_column("1")
+    few = {
+        state: select(one).select_from(JOBS).where(in_states(state)).limit(EXACTLY + 1).subquery(f"in_{state}")
+        for state in states
+    }
+    return select(
+        *(select(func.count()).select_from(rows).scalar_subquery().label(state) for state, rows in few.items())
+    )
+
+
+def waiting() -> Select[Any]:
+    """The queues in which jobs wait, and how many in each, at most one more than `WAITING`.
+
+    From one queue to the next by the index that the claim reads, so that no queue's backlog is read as a whole.
+    """
+    first = select(func.min(JOBS.c.queue).label("queue")).where(in_states(JobState.AVAILABLE))
+    names = first.cte("names", recursive=True)
+    following = (
+        select(func.min(JOBS.c.queue))
+        .where(in_states(JobState.AVAILABLE), JOBS.c.queue > names.c.queue)
+        .scalar_subquery()
+    )
+    names = names.union_all(select(following).where(names.c.queue.isnot(None)))
+    found = select(names.c.queue).where(names.c.queue.isnot(None)).limit(literal(QUEUES)).subquery("found")
+    some = (
+        select(literal_column("1"))
+        .select_from(JOBS)
+        .where(in_states(JobState.AVAILABLE), JOBS.c.queue == found.c.queue)
+        .limit(WAITING + 1)
+        .correlate(found)
+        .subquery("some")
+    )
+    jobs = select(func.count()).select_from(some).scalar_subquery()
+    return select(found.c.queue, jobs.label("jobs")).order_by(found.c.queue)
+
+
+ESTIMATES, WAITING_BY_QUEUE = estimates(), waiting()

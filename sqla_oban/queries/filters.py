@@ -1,0 +1,62 @@
+"""Which of the jobs that are looked through are shown."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import ColumnElement, SmallInteger, Text, bindparam, func, literal, literal_column
+from sqlalchemy.dialects.postgresql import ARRAY
+
+
+@dataclass(frozen=True, slots=True)
+class PathFilter:
+    """What is to be found at `path` within a JSON object; `value` as text, so that 7 finds 7 and "7"."""
+
+    path: tuple[str, ...]
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Jobs that fulfil all of these; of several values in one field, any. Empty fields say nothing.
+
+    Attributes:
+        words: parts of the worker's name, all of which must be in it.
+    """
+
+    ids: tuple[int, ...] = ()
+    words: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+    workers: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+    priorities: tuple[int, ...] = ()
+    args: tuple[PathFilter, ...] = ()
+    meta: tuple[PathFilter, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it lets every job pass."""
+        return not any(getattr(self, field.name) for field in fields(self))
+
+
+def conditions(wanted: JobFilter, columns: Any) -> list[ColumnElement[bool]]:
+    """What a row with the columns of a job must fulfil."""
+    node = columns.attempted_by.op("[")(literal_column("1]", Text()))
+    tests: Mapping[str, Callable[[Any], list[ColumnElement[bool]]]] = {
+        "ids": lambda ids: [columns.id.in_(ids)],
+        "words": lambda words: [func.strpos(columns.worker, word) > literal_column("0") for word in words],
+        "queues": lambda queues: [columns.queue.in_(queues)],
+        "workers": lambda workers: [columns.worker.in_(workers)],
+        "tags": lambda tags: [columns.tags.op("&&")(literal(list(tags), ARRAY(Text)))],
+        "nodes": lambda nodes: [node.in_(nodes)],
+        "priorities": lambda priorities: [columns.priority.in_([literal(one, SmallInteger) for one in priorities])],
+        "args": lambda paths: [_found(columns.args, one) for one in paths],
+        "meta": lambda paths: [_found(columns.meta, one) for one in paths],
+    }
+    return [test for name, make in tests.items() if (given := getattr(wanted, name)) for test in make(given)]
+
+
+def _found(column: ColumnElement[Any], wanted: PathFilter) -> ColumnElement[bool]:
+    path = bindparam(None, list(wanted.path), type_=ARRAY(Text), unique=True)
+    return column.op("#>>", return_type=Text())(path) == literal(wanted.value, Text)

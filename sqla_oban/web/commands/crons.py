@@ -1,0 +1,67 @@
+"""Changing the crontab: create, pause, resume, delete."""
+
+import json
+
+from starlette.requests import Request
+
+from sqla_oban.errors import InvalidJob
+from sqla_oban.web.board import Board
+from sqla_oban.web.endpoints import Asked, Done
+from sqla_oban.web.forms import Form
+
+
+async def ask_pause(board: Board, request: Request, form: Form) -> Asked:
+    """Let an entry make no jobs."""
+    name = form.one("name")
+
+    async def work() -> Done:
+        await board.oban.crons.pause(name)
+        return Done(f"{name} is paused.", (name,))
+
+    return Asked((name,), "pause", work)
+
+
+async def ask_resume(board: Board, request: Request, form: Form) -> Asked:
+    """Let it make jobs from now on."""
+    name = form.one("name")
+
+    async def work() -> Done:
+        await board.oban.crons.resume(name)
+        return Done(f"{name} goes on from now.", (name,))
+
+    return Asked((name,), "resume", work)
+
+
+async def ask_delete(board: Board, request: Request, form: Form) -> Asked:
+    """Remove an entry."""
+    name = form.one("name")
+
+    async def work() -> Done:
+        await board.oban.crons.delete(name)
+        return Done(f"{name} is deleted; the jobs that it has made stay.", (name,))
+
+    return Asked((name,), "", work)
+
+
+async def ask_create(board: Board, request: Request, form: Form) -> Asked:
+    """A new entry."""
+    name, worker = form.one("name").strip(), form.one("worker").strip()
+
+    async def work() -> Done:
+        queue = {"queue": form.one("queue").strip()} if form.one("queue").strip() else {}
+        template = board.oban.settings.scope.model(worker=worker, args=_args(form), **queue)
+        zone = form.one("timezone").strip() or None
+        await board.oban.crons.create(name, form.one("expression").strip(), template, timezone=zone)
+        return Done(f"{name} was created.", (name,), back="/crons")
+
+    return Asked((name,), f"{form.one('expression')} {worker}", work)
+
+
+def _args(form: Form) -> dict[str, object]:
+    try:
+        args = json.loads(form.one("args").strip() or "{}")
+    except (ValueError, RecursionError) as error:
+        raise InvalidJob(f"the arguments must be JSON: {error}") from None
+    if not isinstance(args, dict):
+        raise InvalidJob("the arguments must be a JSON object")
+    return args

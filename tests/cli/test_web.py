@@ -1,0 +1,46 @@
+"""`sqla-oban web`: the dashboard from the command line."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import URL
+
+from tests.cli.command import run
+from tests.cli.test_main import uninstall
+from tests.examples.server import free_port, running, wait_until
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_it_serves_the_dashboard_read_only_unless_told_otherwise(
+    write: bool, database_url: URL, tmp_path: Path
+) -> None:
+    port, log = free_port(), tmp_path / "log"
+    url = f"http://127.0.0.1:{port}"
+    address = database_url.set(drivername="postgresql").render_as_string(hide_password=False)
+    options = ["--url", address, "--port", str(port), *(["--write"] if write else [])]
+    with running("sqla-oban", "web", *options, log=log) as process:
+        wait_until(process, log, url)
+        assert "Queues" in httpx.get(f"{url}/queues").text
+        assert ("Pause all" in httpx.get(f"{url}/queues").text) == write
+        assert httpx.get(url, headers={"host": "evil.example"}).status_code == 400  # DNS that was made to lead here
+    assert ("read-only" in log.read_text()) == (not write)
+
+
+def test_it_lets_nobody_else_write() -> None:
+    done = run("web", "--url", "postgresql://localhost/x", "--host", "0.0.0.0", "--write")
+    assert done.returncode == 2
+    assert "authorize" in done.stderr
+
+
+def test_it_asks_for_a_database() -> None:
+    assert "Missing option" in run("web").stderr
+
+
+@pytest.mark.parametrize("module", ["starlette", "jinja2", "uvicorn"])
+def test_it_asks_for_the_extra_where_that_is_not_installed(module: str, tmp_path: Path) -> None:
+    uninstall(module, tmp_path)
+    done = run("web", "--url", "postgresql://localhost/x", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "pip install 'sqla-oban[web]'" in done.stderr
+    assert run("--help", PYTHONPATH=str(tmp_path)).returncode == 0
