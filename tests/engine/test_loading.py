@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqla_oban import Job, JobState
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.loading import EARLIEST, LATEST, load, moment
+from sqla_oban.migrations.v01 import OWN_COLUMNS
 from sqla_oban.queries.claim import CLAIM, START, Claimed, behind
 from tests.support import PATIENCE, both_drivers, enqueue
 
@@ -37,10 +38,7 @@ async def test_a_loaded_job_is_what_the_row_says(engine: AsyncEngine) -> None:
     loaded = load(await claimed(engine), queue="default", holder=HOLDER)
     async with AsyncSession(engine) as session:
         stored = await session.get_one(Job, loaded.id)
-    keys = {  # not read by a claim, so neither known nor overwritten
-        *("unique_key", "unique_states", "unique_period", "workflow_id", "workflow_name"),
-        *("chain_key", "chain_hold", "chain_waits", "batch_id"),
-    }
+    keys = {column.split()[0] for column in OWN_COLUMNS}  # not read by a claim, so neither known nor overwritten
     columns = [column.key for column in inspect(Job).column_attrs if column.key not in keys]
     assert keys.isdisjoint(loaded.__dict__)
     assert {name: loaded.__dict__[name] for name in columns} == {name: getattr(stored, name) for name in columns}
