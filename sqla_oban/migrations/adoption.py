@@ -72,7 +72,8 @@ SELECT 'the tables in schema ' || {{schema_literal}} || ' cannot be adopted: ' |
                           AND enumtypid = to_regtype(quote_ident({{schema_literal}}) || '.oban_job_state'))
     UNION ALL
     SELECT 'there is a table ' || name || ' that no marker of sqla_oban explains'
-      FROM unnest(ARRAY['oban_queues', 'oban_crons', 'oban_rates', 'oban_workflows', 'oban_batches', 'oban_adopted']) name
+      FROM unnest(ARRAY['oban_queues', 'oban_crons', 'oban_rates', 'oban_workflows', 'oban_batches',
+                        'oban_adopted']) name
      WHERE to_regclass(quote_ident({{schema_literal}}) || '.' || name) IS NOT NULL
   ) found
  WHERE NOT {IS_OURS}
