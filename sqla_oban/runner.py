@@ -13,6 +13,7 @@ from sqla_oban.control.queues import Queues, Runners
 from sqla_oban.control.sessions import Sessions
 from sqla_oban.engine.direct import check_direct, direct_url
 from sqla_oban.engine.interrupts import handled
+from sqla_oban.engine.relay import Relay, Relaying
 from sqla_oban.errors import UnknownOption
 from sqla_oban.given import (
     Settings,
@@ -45,7 +46,7 @@ from sqla_oban.workers.crontab import CronJob, declared
 from sqla_oban.workers.providing import Provider
 
 
-class SqlaOban(Lifespan):
+class SqlaOban(Relaying, Lifespan):
     """Runs jobs of the given queues on this node.
 
     Args:
@@ -143,6 +144,15 @@ class SqlaOban(Lifespan):
             runners=Runners(self._settings.name, self._settings.schema),
             node=self._settings.node,
             here=lambda: None if self._node is None else self._node.queues,
+        )
+        self._relay = Relay(
+            engine,
+            sessions,
+            scope,
+            listen_url=self._settings.listen_url,
+            node=self._settings.node,
+            notifier=self._settings.notifier,
+            stager=self._settings.stager,
         )
         self._node: Node | None = None
         self._changing = asyncio.Lock()
@@ -247,6 +257,7 @@ class SqlaOban(Lifespan):
             hurry: when set, the grace period is over.
         """
         async with self._changing:
+            await self._relay.close()
             if self._node is not None:
                 node, self._node = self._node, None
                 await asyncio.shield(node.stop(self._settings.shutdown_grace_period, hurry))
