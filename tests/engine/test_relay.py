@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from sqla_oban import Cancel, Job, Record, Snooze, SqlaOban, Unique, current_job, insert_all, job
 from sqla_oban.engine import waiting_room
@@ -200,16 +200,14 @@ async def test_many_wait_at_once_on_one_connection(client: SqlaOban, start: Any,
     assert await connections(table) == 1
 
 
-async def test_who_cannot_hear_looks(engine: AsyncEngine, start: Any) -> None:
-    """As with two-phase commits, or behind a pooler."""
-    await start(queues={"default": 5})
+async def test_who_is_told_nothing_looks(engine: AsyncEngine, start: Any) -> None:
+    """As where notices are silenced for two-phase commits."""
     async with engine.begin() as connection:
         database = await connection.scalar(text("SELECT current_database()"))
         await connection.execute(text(f'ALTER DATABASE "{database}" SET sqla_oban.notify = off'))
     try:
-        await engine.dispose()
-        quick = StagerSettings(interval=0.05)
-        async with SqlaOban(engine, stager=quick) as client:
+        await start(queues={"default": 5})
+        async with SqlaOban(engine, stager=StagerSettings(interval=0.05)) as client:
             assert await client.relay(double.new(1), timeout=PATIENCE) == 2
     finally:
         async with engine.begin() as connection:
@@ -270,20 +268,22 @@ async def test_a_retry_that_comes_before_the_look_is_waited_for_as_well(
         await client.wait(job_id)
 
 
-async def test_a_loop_that_ends_closes_the_connection(engine: AsyncEngine, table: Table) -> None:
+async def test_a_loop_that_ends_closes_the_connection(engine: AsyncEngine, table: Table, events: Recorder) -> None:
     """A script that never stops its client leaves nothing behind, and may begin anew."""
-    oban = SqlaOban(engine, **fast_settings())
+    own = create_async_engine(engine.url)
+    oban = SqlaOban(own, **fast_settings())
+
+    async def ask(nth: int) -> None:
+        waiting = asyncio.create_task(oban.relay(double.new(nth)))
+        await events.wait_for(ListenerUp, count=nth, node=oban.node)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await own.dispose()
 
     def script() -> None:
-        async def ask() -> None:
-            with pytest.raises(WaitTimeout):
-                await oban.relay(double.new(1), timeout=0.2)
-            await engine.dispose()
+        asyncio.run(ask(1))
+        asyncio.run(ask(2))
 
-        asyncio.run(ask())
-        asyncio.run(ask())
-
-    await engine.dispose()
     await asyncio.to_thread(script)
     assert await connections(table) == 0
 
