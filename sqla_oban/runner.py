@@ -145,15 +145,7 @@ class SqlaOban(Relaying, Lifespan):
             node=self._settings.node,
             here=lambda: None if self._node is None else self._node.queues,
         )
-        self._relay = Relay(
-            engine,
-            sessions,
-            scope,
-            listen_url=self._settings.listen_url,
-            node=self._settings.node,
-            notifier=self._settings.notifier,
-            stager=self._settings.stager,
-        )
+        self._relay = self._make_relay(sessions)
         self._node: Node | None = None
         self._changing = asyncio.Lock()
 
@@ -261,3 +253,15 @@ class SqlaOban(Relaying, Lifespan):
             if self._node is not None:
                 node, self._node = self._node, None
                 await asyncio.shield(node.stop(self._settings.shutdown_grace_period, hurry))
+
+    def _make_relay(self, sessions: Sessions) -> Relay:
+        settings = self._settings
+        return Relay(
+            self._engine,
+            sessions,
+            settings.scope,
+            listen_url=settings.listen_url,
+            node=settings.node,
+            notifier=settings.notifier,
+            stager=settings.stager,
+        )
