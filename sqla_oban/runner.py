@@ -16,6 +16,7 @@ from sqla_oban.control.sessions import Sessions
 from sqla_oban.control.workflows import Workflows
 from sqla_oban.engine.direct import check_direct, direct_url
 from sqla_oban.engine.interrupts import handled
+from sqla_oban.engine.relay import Relay, Relaying
 from sqla_oban.errors import UnknownOption
 from sqla_oban.given import (
     Settings,
@@ -49,7 +50,7 @@ from sqla_oban.workers.crontab import CronJob, declared
 from sqla_oban.workers.providing import Provider
 
 
-class SqlaOban(Lifespan):
+class SqlaOban(Relaying, Lifespan):
     """Runs jobs of the given queues on this node.
 
     Args:
@@ -156,6 +157,7 @@ class SqlaOban(Lifespan):
             node=self._settings.node,
             here=lambda: None if self._node is None else self._node.queues,
         )
+        self._relay = self._make_relay(sessions)
         self._node: Node | None = None
         self._changing = asyncio.Lock()
 
@@ -269,6 +271,19 @@ class SqlaOban(Lifespan):
             hurry: when set, the grace period is over.
         """
         async with self._changing:
+            await self._relay.close()
             if self._node is not None:
                 node, self._node = self._node, None
                 await asyncio.shield(node.stop(self._settings.shutdown_grace_period, hurry))
+
+    def _make_relay(self, sessions: Sessions) -> Relay:
+        settings = self._settings
+        return Relay(
+            self._engine,
+            sessions,
+            settings.scope,
+            listen_url=settings.listen_url,
+            node=settings.node,
+            notifier=settings.notifier,
+            stager=settings.stager,
+        )
