@@ -96,9 +96,7 @@ class Batch(ObanBase):
     ) -> None:
         given = (attempted, completed, exhausted, retryable, cancelled, discarded)
         callbacks = {
-            milestone.value: template(job)
-            for milestone, job in zip(Milestone, given, strict=True)
-            if job is not None
+            milestone.value: template(job) for milestone, job in zip(Milestone, given, strict=True) if job is not None
         }
         super().__init__(id=uuid4(), name=_checked_name(name), callbacks=callbacks)
         self.add(*jobs)

@@ -37,7 +37,15 @@ async def test_a_loaded_job_is_what_the_row_says(engine: AsyncEngine) -> None:
     loaded = load(await claimed(engine), queue="default", holder=HOLDER)
     async with AsyncSession(engine) as session:
         stored = await session.get_one(Job, loaded.id)
-    keys = {"unique_key", "unique_states", "unique_period", "chain_key", "chain_hold", "chain_waits", "batch_id"}  # not read by a claim, so neither known nor overwritten
+    keys = {
+        "unique_key",
+        "unique_states",
+        "unique_period",
+        "chain_key",
+        "chain_hold",
+        "chain_waits",
+        "batch_id",
+    }  # not read by a claim, so neither known nor overwritten
     columns = [column.key for column in inspect(Job).column_attrs if column.key not in keys]
     assert keys.isdisjoint(loaded.__dict__)
     assert {name: loaded.__dict__[name] for name in columns} == {name: getattr(stored, name) for name in columns}
