@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -138,7 +138,8 @@ class SqlaOban(Lifespan):
         )
         sessions = Sessions(factory, scope)
         self._jobs = Jobs(sessions, scope)
-        self._batches = Batches(sessions, scope)
+        self.batches: Final = Batches(sessions, scope)
+        """What can be done to batches: get, cancel, retry."""
         self._crons = Crons(sessions, schema=self._settings.schema)
         self._queues = Queues(
             sessions,
@@ -192,11 +193,6 @@ class SqlaOban(Lifespan):
     def jobs(self) -> Jobs:
         """What can be done to stored jobs: get, cancel, retry, delete, update."""
         return self._jobs
-
-    @property
-    def batches(self) -> Batches:
-        """What can be done to batches: get, cancel, retry."""
-        return self._batches
 
     @property
     def crons(self) -> Crons:

@@ -6,13 +6,13 @@ from uuid import UUID
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.leader import Leader
 from sqla_oban.engine.service import Service
-from sqla_oban.queries.batches import mend_batches
+from sqla_oban.queries.batches import Mended, mend_batches
 from sqla_oban.queries.chains import mend_chains
 
 log = logging.getLogger(__name__)
 
 INTERVAL = 30.0
-"""Seconds between two looks: what is mended is rare; why it can be at all stands in migrations/chains.py and batches.py."""
+"""Seconds between two looks: what is mended is rare. Why it can be at all stands beside the triggers."""
 BATCH = 1_000
 FIRST = UUID(int=0)
 
@@ -35,7 +35,8 @@ class Mender(Service):
         if not self._leader.is_leader:
             return
         [(chains,)] = await self._link.execute(self._mend_chains, {"batch": BATCH})
-        [(batches, last)] = await self._link.execute(self._mend_batches, {"batch": BATCH, "after": self._after})
-        self._after = last or FIRST
-        if chains or batches:
-            log.info("%d chains and %d batches went on that had been held up", chains, batches)
+        asked = {"batch": BATCH, "after": self._after}
+        [mended] = map(Mended._make, await self._link.execute(self._mend_batches, asked))
+        self._after = mended.last or FIRST
+        if chains or mended.batches:
+            log.info("%d chains and %d batches went on that had been held up", chains, mended.batches)

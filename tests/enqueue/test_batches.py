@@ -1,18 +1,18 @@
 """Batches, from adding them to their callbacks."""
 
+import asyncio
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Session
 
 from sqla_oban import Batch, Cancel, Job, SqlaOban, Unique, current_job, inject, insert_all, job, make_models, worker
 from sqla_oban.errors import InvalidJob, InvalidSelection
-from sqla_oban.queries.batches import mend_batches
 from sqla_oban.maintenance.mender import FIRST
-from sqla_oban.models.base import ObanBase
+from sqla_oban.queries.batches import mend_batches
 from sqla_oban.telemetry.events import JobFinished
 from sqla_oban.testing import drain
 from tests.enqueue.conftest import Run, every_session
@@ -174,8 +174,6 @@ async def test_of_two_that_end_the_last_two_jobs_the_second_makes_the_callback(e
         async def second() -> None:
             await run(engine, f"{ending} 2")
 
-        import asyncio
-
         waiting = asyncio.ensure_future(second())
 
         async def waits() -> bool:
@@ -264,7 +262,6 @@ def test_what_cannot_be_in_a_batch_is_refused() -> None:
         Batch(completed=work.with_options(schedule_in=5).new())
     with pytest.raises(InvalidJob, match="name"):
         Batch(name=" ")
-    from sqlalchemy.orm import DeclarativeBase
 
     class Base(DeclarativeBase): ...
 
