@@ -138,8 +138,7 @@ class SqlaOban(Lifespan):
         )
         sessions = Sessions(factory, scope)
         self._jobs = Jobs(sessions, scope)
-        self.batches: Final = Batches(sessions, scope)
-        """What can be done to batches: get, cancel, retry."""
+        self.batches: Final = Batches(sessions, scope)  # what can be done to batches: get, cancel, retry
         self._crons = Crons(sessions, schema=self._settings.schema)
         self._queues = Queues(
             sessions,
