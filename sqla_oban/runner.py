@@ -147,8 +147,8 @@ class SqlaOban(Relaying, Lifespan):
         )
         sessions = Sessions(factory, scope)
         self._jobs = Jobs(sessions, scope)
-        self._workflows = Workflows(sessions, scope)
-        self._batches = Batches(sessions, scope)
+        self.batches: Final = Batches(sessions, scope)  # what can be done to batches: get, cancel, retry
+        self.workflows: Final = Workflows(sessions, scope)  # get, status, cancel, retry, put_context, to_mermaid
         self._crons = Crons(sessions, schema=self._settings.schema)
         self.limits: Final = RateLimits(sessions, runners=self._settings.runners, queues=configs)
         self._queues = Queues(
@@ -204,16 +204,6 @@ class SqlaOban(Relaying, Lifespan):
     def jobs(self) -> Jobs:
         """What can be done to stored jobs: get, cancel, retry, delete, update."""
         return self._jobs
-
-    @property
-    def workflows(self) -> Workflows:
-        """What can be asked of and done to workflows: get, status, cancel, retry, put_context, to_mermaid."""
-        return self._workflows
-
-    @property
-    def batches(self) -> Batches:
-        """What can be done to batches: get, cancel, retry."""
-        return self._batches
 
     @property
     def crons(self) -> Crons:

@@ -16,7 +16,9 @@ from sqla_oban.workers.batches import batch_by_id
 
 
 class Batches:
-    """`oban.batches`: what can be done to batches. Every verb takes part in the transaction of `session` if one is given.
+    """`oban.batches`: what can be done to batches.
+
+    Every verb takes part in the transaction of `session` if one is given, and commits its own otherwise.
 
     >>> (await oban.batches.get(batch.id)).counts  # doctest: +SKIP
     {'completed': 98, 'executing': 2}

@@ -22,7 +22,7 @@ INSERTED = "sqla_oban.chains"
 
 
 @event.listens_for(Session, "before_flush")
-def _prepare(session: Session, _: UOWTransaction, objects: Sequence[object] | None) -> None:
+def _prepare(session: Session, _: UOWTransaction, __: Sequence[object] | None) -> None:
     session.info.pop(INSERTED, None)
     enter(session, [job for job in session.new if isinstance(job, JobMixin)])
 

@@ -9,7 +9,7 @@ from sqla_oban import telemetry
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.leader import Leader
 from sqla_oban.engine.service import Service
-from sqla_oban.queries.batches import mend_batches
+from sqla_oban.queries.batches import Mended, mend_batches
 from sqla_oban.queries.chains import mend_chains
 from sqla_oban.queries.workflow import forget, overdue
 from sqla_oban.settings import MenderSettings
@@ -64,7 +64,8 @@ class Mender(Service):
     async def _mend_others(self) -> None:
         batch = self._settings.batch
         (chains,) = (await self._link.execute(self._mend_chains, {"batch": batch}))[0]
-        batches, last = (await self._link.execute(self._mend_batches, {"batch": batch, "after": self._after}))[0]
-        self._after = last or FIRST
-        if chains or batches:
-            log.info("%d chains and %d batches went on that had been held up", chains, batches)
+        asked = {"batch": batch, "after": self._after}
+        [mended] = map(Mended._make, await self._link.execute(self._mend_batches, asked))
+        self._after = mended.last or FIRST
+        if chains or mended.batches:
+            log.info("%d chains and %d batches went on that had been held up", chains, mended.batches)

@@ -70,7 +70,8 @@ UPGRADE = (
     BEGIN
       SELECT * INTO batch FROM {{schema}}.oban_batches WHERE id = of_batch;
       IF NOT FOUND OR NOT (
-        EXISTS (SELECT FROM unnest(seen) s WHERE s IN ('retryable', 'cancelled', 'discarded') AND s <> ALL (batch.reached))
+        EXISTS (SELECT FROM unnest(seen) s
+                 WHERE s IN ('retryable', 'cancelled', 'discarded') AND s <> ALL (batch.reached))
         OR 'attempted' <> ALL (batch.reached)
           AND NOT EXISTS (SELECT FROM {{schema}}.oban_jobs WHERE batch_id = of_batch AND {UNTRIED})
         OR NOT ARRAY['exhausted', 'completed'] <@ batch.reached

@@ -1,12 +1,21 @@
 """What is asked of batches; see `migrations/batches.py`."""
 
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import BigInteger, Executable, Select, Text, Uuid, bindparam, cast, func, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from sqla_oban.models.batch import Batch
 from sqla_oban.queries.expressions import JOBS, home_function
+
+
+class Mended(NamedTuple):
+    """How many batches have come to something, and the last that was looked at; None behind the last of all."""
+
+    batches: int
+    last: UUID | None
+
 
 BATCHES: Any = Batch.__table__
 
@@ -29,7 +38,7 @@ def batch_of() -> Select[Any]:
 
 
 def mend_batches(schema: str | None) -> Executable:
-    """Settles up to `batch` of those that have not come to their end; returns how many have come to something.
+    """Settles up to `batch` of those that have not come to their end; returns what that came to.
 
     It begins behind the id `after`, and returns the last one it has looked at, so that all of them get their turn.
     """

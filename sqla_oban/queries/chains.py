@@ -12,7 +12,7 @@ CLASS = literal_column("1868718447", Integer())
 
 
 def lock_chains() -> Executable:
-    """Takes the advisory locks of `keys`, each once and in one order, so that two statements cannot wait for each other.
+    """Takes the advisory locks of `keys`, each once and in one order: no two statements wait for each other.
 
     Who inserts into several chains at once takes them before; the triggers then find them taken.
     """

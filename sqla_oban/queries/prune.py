@@ -102,8 +102,8 @@ def prune(state: JobState) -> Executable:
     Jobs of a workflow that lives are kept: those that run later may want to read what they recorded.
 
     In batches, so that no lock is held and no WAL burst made for long; locked rows are passed over, so that two
-    leaders, or an operator's statement, neither wait nor deadlock. A discarded job that holds its chain is kept: when it
-    goes, the chain goes on.
+    leaders, or an operator's statement, neither wait nor deadlock. A discarded job that holds its chain is kept:
+    when it goes, the chain goes on.
     """
     holds = and_(JOBS.c.chain_key.is_not(None), JOBS.c.chain_hold)
     free = [not_(func.coalesce(holds, false()))] if state is JobState.DISCARDED else []

@@ -150,7 +150,7 @@ class RunningJob:
     def batch(
         self, session: AsyncSession | async_scoped_session[AsyncSession]
     ) -> Coroutine[Any, Any, Batch | None]: ...
-    def batch(self, session: Any) -> Batch | None | Coroutine[Any, Any, Batch | None]:
+    def batch(self, session: Any) -> Coroutine[Any, Any, Batch | None] | Batch | None:
         """The batch that the job is of, or that it is a callback of, with its `counts` now; None if there is none.
 
         Args:

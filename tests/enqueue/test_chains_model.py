@@ -5,7 +5,7 @@ INVARIANT 2: whatever has committed, a chain in which somebody waits has somebod
     rows that wait were changed by transactions that overlap, at the latest after the leader's sweep.
 INVARIANT 3: who gets the turn is the first, by id, of those who waited.
 INVARIANT 4: nobody changes the state of a row otherwise: what a statement did not write is as it was, or released.
-INVARIANT 5: what ends a row by passing over locked ones never waits; the others wait for a lock, and nothing else fails.
+INVARIANT 5: nothing fails but by waiting too long for a lock.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ CHAINS = [Chain("n"), Chain("n", on_discard="continue")]
 LOCK_NOT_AVAILABLE = "55P03"
 
 sides, ids = st.integers(0, 2), st.integers(0, 1_000)
-numbers = st.integers(0, 2)
+numbers = st.integers(0, 1)
 
 
 def occupies(row: Any) -> bool:
@@ -54,15 +54,10 @@ class Chained(RuleBasedStateMachine):
         self.sides = [Session(engine) for _ in range(3)]
 
     def teardown(self) -> None:
+        self.commit_all()
         for side in self.sides:
-            side.rollback()
             side.close()
-        if not self.strict:
-            self.observer.execute(mend_chains(None), {"batch": 100})
-        rows = self.rows(self.observer)
         self.observer.close()
-        in_turn = {row.chain_key for row in rows if occupies(row)}
-        assert {row.chain_key for row in rows if waits(row)} <= in_turn, "invariant 2"
 
     @initialize(strict=st.booleans())
     def begin(self, strict: bool) -> None:
@@ -87,7 +82,8 @@ class Chained(RuleBasedStateMachine):
         try:
             written = set(work(side, before))
         except DBAPIError as error:
-            assert getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE, "invariant 5"
+            if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+                raise AssertionError("invariant 5") from error
             side.rollback()
         else:
             after = self.rows(connection)
@@ -107,7 +103,7 @@ class Chained(RuleBasedStateMachine):
 
     @rule(
         at=sides,
-        wanted=st.lists(st.tuples(numbers, st.sampled_from(CHAINS)), min_size=1, max_size=4),
+        wanted=st.lists(st.tuples(numbers, st.sampled_from(CHAINS)), min_size=1, max_size=3),
         bulk=st.booleans(),
     )
     def add(self, at: int, wanted: list[tuple[int, Chain]], bulk: bool) -> None:
@@ -133,6 +129,23 @@ class Chained(RuleBasedStateMachine):
             return self.change(side, turns[which % len(turns)], state, "FOR UPDATE SKIP LOCKED")
 
         self.step(at, work)
+
+    @rule(
+        at=sides,
+        number=numbers,
+        chain=st.sampled_from(CHAINS),
+        which=ids,
+        state=st.sampled_from(FINAL),
+        first=st.booleans(),
+    )
+    def add_and_end_at_once(self, at: int, number: int, chain: Chain, which: int, state: str, first: bool) -> None:
+        """What chance brings together too rarely."""
+        other = (at + 1) % len(self.sides)
+        self.add(at, [(number, chain)], bulk=False)
+        self.end(other, which, state)
+        self.add(at, [(number, chain)], bulk=False)
+        for one in (at, other) if first else (other, at):
+            self.commit(one)
 
     @rule(at=sides, which=ids, state=st.sampled_from((*LIVE, *FINAL)))
     def move(self, at: int, which: int, state: str) -> None:
@@ -169,6 +182,16 @@ class Chained(RuleBasedStateMachine):
         self.sides[at].commit()
         self.rows(self.observer)
 
+    @rule()
+    def commit_all(self) -> None:
+        for side in self.sides:
+            side.commit()
+        if not self.strict:
+            self.observer.execute(mend_chains(None), {"batch": 100})
+        rows = self.rows(self.observer)
+        in_turn = {row.chain_key for row in rows if occupies(row)}
+        assert {row.chain_key for row in rows if waits(row)} <= in_turn, "invariant 2"
+
     @rule(at=sides)
     def roll_back(self, at: int) -> None:
         self.sides[at].rollback()
@@ -197,7 +220,7 @@ def test_whatever_transactions_do_a_chain_is_one(sync_engine: Engine) -> None:
         partial(Chained, sync_engine),  # type: ignore[arg-type]  # it only calls it
         settings=settings(
             max_examples=25,
-            stateful_step_count=40,
+            stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             print_blob=True,
