@@ -76,8 +76,8 @@ PARTITIONS = (
     END
     $oban$
     """,
-    # Whoever changes what a partition is made of, or sends a job to another queue, leaves the rest to the next claim. In
-    # a queue without partitions the mark is of use only while the job executes.
+    # Whoever changes what a partition is made of, or sends a job to another queue, leaves the rest to the next claim.
+    # In a queue without partitions the mark is of use only while the job executes.
     """
     CREATE OR REPLACE FUNCTION {schema}.oban_jobs_unsort() RETURNS trigger LANGUAGE plpgsql AS $oban$
     BEGIN
