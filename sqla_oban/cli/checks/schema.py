@@ -86,8 +86,12 @@ def _functions(connection: Connection, home: str, wanted: Expected) -> Iterator[
 
 
 def _without(trigger: str) -> str:
-    unique = "an INSERT or an UPDATE of a unique job may fail"
-    return unique if "unique" in trigger else "nobody is woken by a new job"
+    lost = {
+        "oban_jobs_wake": "nobody is woken by a new job",
+        "oban_jobs_unsort": "a job that changes keeps its old partition",
+    }
+    freed, unique = "nobody is woken by a slot that is freed", "an INSERT or an UPDATE of a unique job may fail"
+    return lost.get(trigger, freed if "freed" in trigger else unique)
 
 
 def _triggers(connection: Connection, home: str, wanted: Expected) -> Iterator[Finding]:
