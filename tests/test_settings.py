@@ -53,7 +53,7 @@ def test_every_field_is_covered_here() -> None:
     others = (
         12  # PrunerSettings' max_age, max_kept and rules, QueueConfig's paused, executor, global_limit, rate_limit,
     )
-    # partition and burst, and ProcessSettings' setup, max_jobs and max_memory, see below
+    # , partition and burst, and ProcessSettings' setup, max_jobs and max_memory, see below
     assert len(DURATIONS) + len(NUMBERS) == everything - others
 
 

@@ -27,7 +27,7 @@ def limit_words(limit: object, global_limit: object, rate_limit: object, *, for_
             checked_rate("rate_limit", rate_limit)
         fields["rate_limit"] = rate_limit.stored() if isinstance(rate_limit, RateLimit) else False
     if not fields:
-        raise ConfigurationError("scale() takes limit, global_limit or rate_limit, and got none of them")
+        raise ConfigurationError("limit must be given, or global_limit, or rate_limit: scale() got none of them")
     if not for_all and fields.keys() != {"local_limit"}:
         raise ConfigurationError("global_limit and rate_limit hold over all nodes; leave node out")
     return fields

@@ -85,11 +85,21 @@ def _functions(connection: Connection, home: str, wanted: Expected) -> Iterator[
             yield problem(SUBJECT, f"the function {name} was changed", f"drop it with CASCADE, then {REPAIR}")
 
 
+LOST = {
+    "wake": "nobody is woken by a new job",
+    "unsort": "a job that changes keeps its old partition",
+    "freed": "nobody is woken by a slot that is freed",
+    "unique": "an INSERT or an UPDATE of a unique job may fail",
+    "workflow": "jobs of workflows wait for the leader to release them",
+    "chain": "jobs of chains may run side by side, or wait for the leader to release them",
+    "batch": "callbacks of batches wait for the leader to make them",
+    "": "who waits for the end of a job, or for a signal, learns of it late",
+}
+"""What goes wrong without a trigger, by what its name has in it; the first that fits."""
+
+
 def _without(trigger: str) -> str:
-    if "workflow" in trigger:
-        return "jobs of workflows wait for the leader to release them"
-    unique = "an INSERT or an UPDATE of a unique job may fail"
-    return unique if "unique" in trigger else "nobody is woken by a new job"
+    return next(lost for part, lost in LOST.items() if part in trigger)
 
 
 def _triggers(connection: Connection, home: str, wanted: Expected) -> Iterator[Finding]:

@@ -74,6 +74,6 @@ def _columns(table: Table, found: dict[str, Row[tuple[str, str, str, bool]]]) ->
 
 
 def _type(column: Column[object]) -> str:
-    """Its type as PostgreSQL writes it, without a schema."""
+    """Its type as PostgreSQL writes it, without a schema and a collation."""
     dialect = PGDialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
-    return column.type.compile(dialect).lower().rpartition(".")[2]
+    return column.type.compile(dialect).lower().partition(" collate ")[0].rpartition(".")[2]

@@ -77,6 +77,7 @@ PARTITIONS = (
     $oban$
     """,
     # Whoever changes what a partition is made of, or sends a job to another queue, leaves the rest to the next claim.
+    # In a queue without partitions the mark is of use only while the job executes.
     """
     CREATE OR REPLACE FUNCTION {schema}.oban_jobs_unsort() RETURNS trigger LANGUAGE plpgsql AS $oban$
     BEGIN
@@ -87,8 +88,8 @@ PARTITIONS = (
     """,
     """
     CREATE OR REPLACE TRIGGER oban_jobs_unsort
-      BEFORE UPDATE OF queue, worker, args, meta ON {schema}.oban_jobs FOR EACH ROW
-      WHEN (OLD.partition IS NOT NULL AND NEW.state <> 'executing' AND (OLD.queue <> NEW.queue
+      BEFORE UPDATE OF state, queue, worker, args, meta ON {schema}.oban_jobs FOR EACH ROW
+      WHEN (OLD.partition IS NOT NULL AND NEW.state <> 'executing' AND (OLD.partition = '' OR OLD.queue <> NEW.queue
         OR OLD.worker <> NEW.worker OR OLD.args IS DISTINCT FROM NEW.args OR OLD.meta IS DISTINCT FROM NEW.meta))
       EXECUTE FUNCTION {schema}.oban_jobs_unsort()
     """,

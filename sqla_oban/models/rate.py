@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Float, Index, PrimaryKeyConstraint, Text
+from sqlalchemy import Double, Index, PrimaryKeyConstraint, Text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql.elements import conv
@@ -30,5 +30,5 @@ class Rate(ObanBase):
     name: Mapped[str] = mapped_column(Text)
     partition: Mapped[str] = mapped_column(Text, server_default="")
     moments: Mapped[list[datetime]] = mapped_column(ARRAY(UTCDateTime))
-    units: Mapped[list[float]] = mapped_column(ARRAY(Float(53)))
+    units: Mapped[list[float]] = mapped_column(ARRAY(Double))
     expires_at: Mapped[datetime] = mapped_column(UTCDateTime)

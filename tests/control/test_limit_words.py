@@ -20,7 +20,7 @@ def test_only_what_is_given_is_said_and_what_lifts_a_limit_has_a_value_of_its_ow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "takes limit, global_limit or rate_limit, and got none of them"),
+        ({}, "limit must be given, or global_limit, or rate_limit"),
         ({"global_limit": 0}, "global_limit must be at least 1, got 0"),
         ({"global_limit": True}, "global_limit must be an integer, got True"),
         ({"rate_limit": (1, 2)}, "rate_limit must be a RateLimit"),

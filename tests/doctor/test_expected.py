@@ -13,8 +13,21 @@ def test_all_parts_are_read_off_the_models_and_the_migrations() -> None:
         "oban_jobs_wake",
         "oban_jobs_unique_insert",
         "oban_jobs_unique_update",
+        "oban_partition",
+        "oban_sort",
+        "oban_jobs_unsort",
+        "oban_jobs_freed",
+        "oban_limit_lock",
+        "oban_rate",
+        "oban_rate_of",
+        "oban_rate_spend",
+        "oban_consume",
+        "oban_claim_within",
     }
     assert '"odd ""schema"" (1)".oban_jobs' in found.functions["oban_wake_key"]
-    triggers = ("oban_jobs_wake", "oban_jobs_unique_insert", "oban_jobs_unique_update")
+    triggers = (
+        *("oban_jobs_wake", "oban_jobs_unique_insert", "oban_jobs_unique_update"),
+        *("oban_jobs_unsort", "oban_jobs_freed", "oban_jobs_freed_by_delete"),
+    )
     assert found.triggers == dict.fromkeys(triggers, "oban_jobs")
     assert found.statements.keys() == {index.name for table in found.tables for index in table.indexes}

@@ -209,9 +209,9 @@ async def test_what_was_sorted_is_found_where_there_are_no_partitions_any_more(t
     assert await Limited(table, global_limit=1, partition=BY_ACCOUNT).ids() == [first]
     assert await Limited(table, global_limit=2).ids() == [second]
     await write(table, f"UPDATE oban_jobs SET state = 'available' WHERE id IN ({first}, {second})")
-    assert [job.id for job in await table.claim()] == [third]
-    assert (await table.run(SORT, of_queue="default", spec=None, most=10))[0][0] == 2
-    assert [job.id for job in await table.claim()] == [first, second]
+    assert [job.id for job in await table.claim()] == [second, third]
+    assert (await table.run(SORT, of_queue="default", spec=None, most=10))[0][0] == 1
+    assert [job.id for job in await table.claim()] == [first]
 
 
 # How many start within a time
