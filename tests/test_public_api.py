@@ -13,6 +13,8 @@ from sqla_oban.errors import ObanError
 
 PACKAGE = Path(sqla_oban.__path__[0])
 PUBLIC = {
+    "After",
+    "Workflow",
     "Cancel",
     "Job",
     "JobState",

@@ -98,7 +98,7 @@ class WorkflowMixin:
         base.__init__(name=name, context=context or {})
         self._ignore = endings(ignore)
         self.graph = Graph()
-        self.written: set[str] = set()
+        self.written = set()
 
     def __repr__(self) -> str:
         held = self.__dict__  # what is loaded: a repr must not emit SQL
@@ -170,10 +170,9 @@ class WorkflowMixin:
         """
         if not isinstance(workflow, WorkflowMixin) or workflow is self:
             raise InvalidWorkflow(f"add_workflow() takes another Workflow, got {shown(workflow)}")
-        if instance_state(workflow).key is not None or instance_state(workflow).session_id is not None:
-            raise InvalidWorkflow(
-                f"{workflow!r} is stored or in a session; what is to be a part of another must not be"
-            )
+        state: Any = instance_state(workflow)
+        if state.key is not None or state.session_id is not None:
+            raise InvalidWorkflow(f"{workflow!r} is stored or in a session, so it cannot become a part of another")
         self.graph.stored = instance_state(self).key is not None
         self.graph.add_graph(name, workflow.graph, deps, self._ignore if ignore is None else ignore)
         for one in workflow.graph.nodes:
