@@ -114,7 +114,12 @@ async def test_an_insert_makes_exactly_the_moves_of_its_verb(engine: AsyncEngine
 
 
 def test_every_verb_of_the_table_is_tested_here() -> None:
-    assert {move.verb for move in TRANSITIONS} == {*VERBS, "insert", "follow", "restore"}  # of workflows: tests/migrations/test_workflows.py
+    assert {move.verb for move in TRANSITIONS} == {
+        *VERBS,
+        "insert",
+        "follow",
+        "restore",
+    }  # of workflows: tests/migrations/test_workflows.py
 
 
 def test_no_move_is_listed_twice() -> None:

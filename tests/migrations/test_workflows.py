@@ -192,7 +192,7 @@ class Workflows(RuleBasedStateMachine):
         self._model.settle()
         uncertain = self._model.behind(self._held())
         with self._engine.connect() as connection:
-            found = dict(connection.execute(STATES, {"id": self._id}).tuples().all())
+            found = {row[0]: row[1] for row in connection.execute(STATES, {"id": self._id})}
         assert {name: found.get(name) for name in NAMES if name not in uncertain} == {
             name: state for name, state in self._model.states.items() if name not in uncertain
         }
@@ -202,7 +202,7 @@ def test_releases_are_what_the_model_says(sync_engine: Engine) -> None:
     run_state_machine_as_test(
         partial(Workflows, sync_engine),
         settings=settings(
-            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=20, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 
@@ -220,7 +220,7 @@ def joined(engine: Engine) -> Workflow:
 
 def states(engine: Engine, workflow: Workflow) -> dict[str, str]:
     with engine.connect() as connection:
-        return dict(connection.execute(STATES, {"id": workflow.id}).tuples().all())
+        return {row[0]: row[1] for row in connection.execute(STATES, {"id": workflow.id})}
 
 
 def complete(connection: Connection, workflow: Workflow, name: str) -> None:
