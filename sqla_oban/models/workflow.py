@@ -69,7 +69,7 @@ NOTES = Table(
     Column("xid", BigInteger, nullable=False),
     Column("workflow_id", BigInteger, nullable=False),
     Column("job_id", BigInteger, nullable=False),
-    Index(conv("oban_workflow_notes_xid_index"), "xid"),
+    Index(conv("oban_workflow_notes_xid_index"), "xid", "job_id"),
     prefixes=["UNLOGGED"],
     info={"sqla_oban": 1},
 )
