@@ -62,7 +62,7 @@ async def test_it_is_drained_in_its_order_and_each_job_reads_what_it_waited_for(
         session.add(workflow)
         drained = await drain(session)
     assert drained.ids == tuple(one.id for one in workflow.jobs.values())
-    assert [{}, {"first": 1}, {"first": 1}, {"second": 3, "third": 4}] == SEEN
+    assert SEEN == [{}, {"first": 1}, {"first": 1}, {"second": 3, "third": 4}]
     assert first.workflow_id == workflow.id
 
 
@@ -130,7 +130,7 @@ async def test_a_name_that_is_stored_or_not_is_found_out_before_anything_is_sent
         async with sessions() as session:
             stored = await session.get_one(Workflow, workflow.id)
             stored.add(wrong, Job(worker="w"), deps=deps)
-            with pytest.raises(InvalidWorkflow, match="has 'first' already|depends on 'missing'"):
+            with pytest.raises(InvalidWorkflow, match=r"has 'first' already|depends on 'missing'"):
                 await session.flush()
             session.expunge(stored)
             assert await session.scalar(select(1)) == 1

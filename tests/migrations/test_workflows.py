@@ -1,7 +1,7 @@
 """The proof of releases: random transactions on several connections against a model of what must come out.
 
-INVARIANT 1: when a transaction has ended, each job is as the graph and what is committed say: suspended while a job that
-    it depends on has not ended, then free to run, or cancelled if one of them did not do its work. Whoever ended it.
+INVARIANT 1: when a transaction has ended, each job is as the graph and what is committed say: suspended while a job
+    that it depends on has not ended, then free to run, or cancelled if one of them did not do its work. Whoever ended it.
 INVARIANT 2: a transaction that is rolled back or dies releases nothing, and keeps nobody else from releasing.
 INVARIANT 3: no transaction waits for another that has not begun to commit.
 INVARIANT 4: what a transaction held and gave back unchanged is released by the leader's statement.
@@ -123,7 +123,8 @@ class Workflows(RuleBasedStateMachine):
                 for dep, some in edges.items():
                     session.execute(
                         text(
-                            "UPDATE oban_workflow_edges SET ignored = :some WHERE upstream_id = :up AND downstream_id = :on"
+                            "UPDATE oban_workflow_edges SET ignored = :some "
+                            "WHERE upstream_id = :up AND downstream_id = :on"
                         ),
                         {"some": list(some), "up": workflow.jobs[dep].id, "on": workflow.jobs[name].id},
                     )
