@@ -45,7 +45,7 @@ async def main() -> None:
     async with SqlaOban(engine, queues={"default": 5}) as oban:
         async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
             session.add(workflow := daily_import("2026-11-25"))
-        while (await oban.workflows.status(workflow)).state == "executing":
+        while (await oban.workflows.status(workflow)).state == "executing":  # noqa: ASYNC110 (no service)
             await asyncio.sleep(0.1)
         print(await oban.workflows.to_mermaid(workflow))
     await engine.dispose()

@@ -83,6 +83,10 @@ class SqlaOban(Lifespan):
     >>> await SqlaOban(engine, queues={"mailers": 10}).run()  # doctest: +SKIP
     """
 
+    workflows: Workflows
+    """What can be asked of and done to workflows: get, status, cancel, retry, put_context, to_mermaid."""
+    _node: Node | None = None
+
     def __init__(
         self,
         engine: AsyncEngine,
@@ -141,7 +145,7 @@ class SqlaOban(Lifespan):
         )
         sessions = Sessions(factory, scope)
         self._jobs = Jobs(sessions, scope)
-        self._workflows = Workflows(sessions, scope)
+        self.workflows = Workflows(sessions, scope)
         self._crons = Crons(sessions, schema=self._settings.schema)
         self._queues = Queues(
             sessions,
@@ -149,7 +153,6 @@ class SqlaOban(Lifespan):
             node=self._settings.node,
             here=lambda: None if self._node is None else self._node.queues,
         )
-        self._node: Node | None = None
         self._changing = asyncio.Lock()
 
     @property
@@ -195,11 +198,6 @@ class SqlaOban(Lifespan):
     def jobs(self) -> Jobs:
         """What can be done to stored jobs: get, cancel, retry, delete, update."""
         return self._jobs
-
-    @property
-    def workflows(self) -> Workflows:
-        """What can be asked of and done to workflows: get, status, cancel, retry, put_context, to_mermaid."""
-        return self._workflows
 
     @property
     def crons(self) -> Crons:

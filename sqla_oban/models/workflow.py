@@ -168,7 +168,7 @@ class WorkflowMixin:
         >>> workflow.add_workflow("pages", pages)
         >>> publish = workflow.add("publish", Job(worker="app.publish"), deps=["pages"])
         """
-        if not isinstance(workflow, WorkflowMixin) or workflow is self:
+        if not isinstance(cast(object, workflow), WorkflowMixin) or workflow is self:
             raise InvalidWorkflow(f"add_workflow() takes another Workflow, got {shown(workflow)}")
         state: Any = instance_state(workflow)
         if state.key is not None or state.session_id is not None:

@@ -9,7 +9,7 @@ from sqlalchemy import event, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
-from sqla_oban import After, Job, JobState, Workflow, current_job, job, make_models
+from sqla_oban import After, Job, JobState, Workflow, current_job, inject, job, make_models
 from sqla_oban.errors import InvalidWorkflow
 from sqla_oban.migrations import migrate
 from sqla_oban.outcomes import Record
@@ -27,7 +27,7 @@ async def step(value: int) -> Record:
 
 
 @job(name="tests.workflow.grow")
-async def grow(session: AsyncSession) -> None:
+async def grow(session: AsyncSession = inject()) -> None:
     workflow = await session.get_one(Workflow, current_job().workflow_id)
     workflow.add("more", step.new(10), deps=["first"])
     await session.commit()

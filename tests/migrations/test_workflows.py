@@ -1,7 +1,8 @@
 """The proof of releases: random transactions on several connections against a model of what must come out.
 
 INVARIANT 1: when a transaction has ended, each job is as the graph and what is committed say: suspended while a job
-    that it depends on has not ended, then free to run, or cancelled if one of them did not do its work. Whoever ended it.
+    that it depends on has not ended, then free to run, or cancelled if one of them did not do its work; whoever ended
+    it.
 INVARIANT 2: a transaction that is rolled back or dies releases nothing, and keeps nobody else from releasing.
 INVARIANT 3: no transaction waits for another that has not begun to commit.
 INVARIANT 4: what a transaction held and gave back unchanged is released by the leader's statement.
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -201,7 +202,7 @@ class Workflows(RuleBasedStateMachine):
 
 def test_releases_are_what_the_model_says(sync_engine: Engine) -> None:
     run_state_machine_as_test(
-        partial(Workflows, sync_engine),
+        cast(Any, partial(Workflows, sync_engine)),
         settings=settings(
             max_examples=20, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
         ),
