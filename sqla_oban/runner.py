@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -79,15 +79,19 @@ class SqlaOban(Relaying, Lifespan):
             the type that they make. What a generator function yields, or a session, is closed after the execution. A
             sync worker that takes a `Session` needs `{Session: sessionmaker(sync_engine)}`.
 
-    Attributes:
-        limits: rate limits for other code than jobs: consume, acquire, available, reset.
-
     Raises:
         UnsupportedEngine: `engine` is no AsyncEngine on PostgreSQL.
         ConfigurationError: a queue or a setting is wrong.
 
     >>> await SqlaOban(engine, queues={"mailers": 10}).run()  # doctest: +SKIP
     """
+
+    workflows: Workflows
+    """What can be asked of and done to workflows: get, status, cancel, retry, put_context, to_mermaid."""
+    batches: Batches
+    """What can be done to batches: get, cancel, retry."""
+    limits: RateLimits
+    """Rate limits for other code than jobs: consume, acquire, available, reset."""
 
     def __init__(
         self,
@@ -145,21 +149,24 @@ class SqlaOban(Relaying, Lifespan):
             cron=tuple(declared(cron, ()).values()),
             provider=Provider(factory, checked_dependencies(dependencies), schema=scope.schema, model=scope.model),
         )
-        sessions = Sessions(factory, scope)
-        self._jobs = Jobs(sessions, scope)
-        self.batches: Final = Batches(sessions, scope)  # what can be done to batches: get, cancel, retry
-        self.workflows: Final = Workflows(sessions, scope)  # get, status, cancel, retry, put_context, to_mermaid
-        self._crons = Crons(sessions, schema=self._settings.schema)
-        self.limits: Final = RateLimits(sessions, runners=self._settings.runners, queues=configs)
+        self._changing = asyncio.Lock()
+        self._node: Node | None = None
+        self._make_controls(Sessions(factory, scope))
+
+    def _make_controls(self, sessions: Sessions) -> None:
+        settings = self._settings
+        self._jobs = Jobs(sessions, settings.scope)
+        self._crons = Crons(sessions, schema=settings.schema)
         self._queues = Queues(
             sessions,
-            runners=self._settings.runners,
-            node=self._settings.node,
+            runners=settings.runners,
+            node=settings.node,
             here=lambda: None if self._node is None else self._node.queues,
         )
+        self.batches = Batches(sessions, settings.scope)
+        self.workflows = Workflows(sessions, settings.scope)
+        self.limits = RateLimits(sessions, runners=settings.runners, queues=settings.queues)
         self._relay = self._make_relay(sessions)
-        self._node: Node | None = None
-        self._changing = asyncio.Lock()
 
     @property
     def engine(self) -> AsyncEngine:

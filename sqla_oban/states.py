@@ -48,6 +48,12 @@ class Transition:
 TRANSITIONS: Final = (
     Transition("insert", None, JobState.AVAILABLE),
     Transition("insert", None, JobState.SCHEDULED),
+    Transition("insert", None, JobState.SUSPENDED),
+    *(
+        Transition("follow", JobState.SUSPENDED, state)
+        for state in (JobState.AVAILABLE, JobState.SCHEDULED, JobState.CANCELLED)
+    ),
+    *(Transition("restore", state, JobState.SUSPENDED) for state in (JobState.CANCELLED, JobState.DISCARDED)),
     Transition("stage", JobState.SCHEDULED, JobState.AVAILABLE),
     Transition("stage", JobState.RETRYABLE, JobState.AVAILABLE),
     Transition("claim", JobState.AVAILABLE, JobState.EXECUTING),

@@ -14,6 +14,8 @@ from sqla_oban.errors import ObanError
 PACKAGE = Path(sqla_oban.__path__[0])
 PUBLIC = {
     "Batch",
+    "After",
+    "Workflow",
     "Cancel",
     "Chain",
     "Job",

@@ -121,26 +121,32 @@ async def test_a_statement_makes_exactly_the_moves_of_its_verb(verb: str, table:
 async def test_an_insert_makes_exactly_the_moves_of_its_verb(engine: AsyncEngine) -> None:
     soon = datetime.now(UTC) + timedelta(hours=1)
     made = [Job(worker="w"), Job(worker="w", schedule_in=5), Job(worker="w", scheduled_at=soon)]
+    made.append(Job(worker="w", state=JobState.SUSPENDED))
     await enqueue(engine, *made)
     assert {(None, job.state) for job in await jobs(engine)} == moves("insert")
 
 
 def test_every_verb_of_the_table_is_tested_here() -> None:
-    assert {move.verb for move in TRANSITIONS} == {*VERBS, "insert"}
+    assert {move.verb for move in TRANSITIONS} == {
+        *VERBS,
+        "insert",
+        "follow",
+        "restore",
+    }  # of workflows: tests/migrations/test_workflows.py
 
 
 def test_no_move_is_listed_twice() -> None:
     assert len(set(TRANSITIONS)) == len(TRANSITIONS)
 
 
-def test_every_state_is_left_and_every_one_but_the_suspended_is_entered() -> None:
-    assert {move.target for move in TRANSITIONS} - {None} == {*JobState} - {JobState.SUSPENDED}
+def test_every_state_is_left_and_entered() -> None:
+    assert {move.target for move in TRANSITIONS} - {None} == {*JobState}
     assert {move.source for move in TRANSITIONS} - {None} == {*JobState}
 
 
 def test_what_waits_is_staged_and_what_has_ended_is_only_pruned_or_asked_for_again() -> None:
     assert {move.source for move in TRANSITIONS if move.verb == "stage"} == set(WAITING)
-    assert {move.verb for move in TRANSITIONS if move.source in FINAL} == {"prune", "retry", "delete"}
+    assert {move.verb for move in TRANSITIONS if move.source in FINAL} == {"prune", "retry", "delete", "restore"}
     assert {move.source for move in TRANSITIONS if move.verb == "prune"} == set(FINAL)
 
 

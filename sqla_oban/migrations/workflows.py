@@ -69,7 +69,7 @@ UPGRADE = (
       job_id bigint NOT NULL
     )
     """,
-    "CREATE INDEX IF NOT EXISTS oban_workflow_notes_xid_index ON {schema}.oban_workflow_notes (xid)",
+    "CREATE INDEX IF NOT EXISTS oban_workflow_notes_xid_index ON {schema}.oban_workflow_notes (xid, job_id)",
     """
     CREATE OR REPLACE FUNCTION {schema}.oban_workflow_note() RETURNS trigger LANGUAGE plpgsql AS $oban$
     BEGIN
@@ -200,11 +200,13 @@ UPGRADE = (
     END
     $oban$
     """,
-    # The first of a transaction's notes settles them all, and the others find themselves gone.
+    # The first of a transaction's notes settles them all, and the others find themselves gone. Each looks for itself
+    # alone, by the index: to look for any would read all that are gone by then, each time.
     """
-    CREATE OR REPLACE FUNCTION {schema}.oban_workflow_commit() RETURNS trigger LANGUAGE plpgsql AS $oban$
+    CREATE OR REPLACE FUNCTION {schema}.oban_workflow_commit() RETURNS trigger LANGUAGE plpgsql
+      SET enable_seqscan = off AS $oban$
     BEGIN
-      IF EXISTS (SELECT FROM {schema}.oban_workflow_notes WHERE xid = NEW.xid) THEN
+      IF EXISTS (SELECT FROM {schema}.oban_workflow_notes WHERE xid = NEW.xid AND job_id = NEW.job_id) THEN
         PERFORM {schema}.oban_workflow_settle();
       END IF;
       RETURN NULL;

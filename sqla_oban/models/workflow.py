@@ -69,7 +69,7 @@ NOTES = Table(
     Column("xid", BigInteger, nullable=False),
     Column("workflow_id", BigInteger, nullable=False),
     Column("job_id", BigInteger, nullable=False),
-    Index(conv("oban_workflow_notes_xid_index"), "xid"),
+    Index(conv("oban_workflow_notes_xid_index"), "xid", "job_id"),
     prefixes=["UNLOGGED"],
     info={"sqla_oban": 1},
 )
@@ -98,7 +98,7 @@ class WorkflowMixin:
         base.__init__(name=name, context=context or {})
         self._ignore = endings(ignore)
         self.graph = Graph()
-        self.written: set[str] = set()
+        self.written = set()
 
     def __repr__(self) -> str:
         held = self.__dict__  # what is loaded: a repr must not emit SQL
@@ -168,12 +168,11 @@ class WorkflowMixin:
         >>> workflow.add_workflow("pages", pages)
         >>> publish = workflow.add("publish", Job(worker="app.publish"), deps=["pages"])
         """
-        if not isinstance(workflow, WorkflowMixin) or workflow is self:
+        if not isinstance(cast(object, workflow), WorkflowMixin) or workflow is self:
             raise InvalidWorkflow(f"add_workflow() takes another Workflow, got {shown(workflow)}")
-        if instance_state(workflow).key is not None or instance_state(workflow).session_id is not None:
-            raise InvalidWorkflow(
-                f"{workflow!r} is stored or in a session; what is to be a part of another must not be"
-            )
+        state: Any = instance_state(workflow)
+        if state.key is not None or state.session_id is not None:
+            raise InvalidWorkflow(f"{workflow!r} is stored or in a session, so it cannot become a part of another")
         self.graph.stored = instance_state(self).key is not None
         self.graph.add_graph(name, workflow.graph, deps, self._ignore if ignore is None else ignore)
         for one in workflow.graph.nodes:
