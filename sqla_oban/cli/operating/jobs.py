@@ -70,8 +70,8 @@ async def show(oban: SqlaOban, output: Output, *, id: int) -> None:
         if value not in (None, [], {}):
             told = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
             console().print(Text.assemble((f"{name:<15}", "bold"), safe(told)), soft_wrap=True)
-    for error in errors if isinstance(errors, list) else [errors]:
-        console().print(Text(f"\n{safe(_told(error))}"), soft_wrap=True)
+    for failure in errors if isinstance(errors, list) else [errors]:
+        console().print(Text(f"\n{safe(_told(failure))}"), soft_wrap=True)
 
 
 def _verb(verb: Verb, words: str) -> None:
