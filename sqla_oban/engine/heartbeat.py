@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
 
 from sqla_oban import telemetry
@@ -23,7 +23,10 @@ from sqla_oban.queries.producers import BEAT, DEREGISTER
 from sqla_oban.settings import HeartbeatSettings
 from sqla_oban.telemetry.events import Beaten, LivenessLost
 
-VERSION = version("sqla-oban")
+try:
+    VERSION = version("sqla-oban")
+except PackageNotFoundError:  # copied into an application
+    VERSION = "unknown"
 
 
 class Heartbeat(Service):

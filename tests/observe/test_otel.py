@@ -9,16 +9,16 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode, get_tracer
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode, get_current_span, get_tracer
 from sqlalchemy import URL, create_engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from sqla_oban import Job, Unique, insert_all, job
+from sqla_oban import Job, Unique, insert_all, job, telemetry
 from sqla_oban.observe.otel import instrument, uninstrument
 from sqla_oban.telemetry.carrier import carriers
-from sqla_oban.telemetry.events import AcksWritten
+from sqla_oban.telemetry.events import AcksWritten, JobAbandoned, JobStarted
 from tests.queries.table import Table
 from tests.support import Recorder, enqueue, jobs
 
@@ -116,6 +116,18 @@ async def test_the_next_job_on_the_same_node_has_a_trace_of_its_own(
     while len(named(spans, "process traced")) < 2:
         await events.wait_for(AcksWritten, count=len(events.of(AcksWritten)) + 1)
     assert len({context(span).trace_id for span in named(spans, "process traced")}) == 2
+
+
+async def test_a_task_that_goes_on_after_a_job_is_in_its_own_span_again(spans: InMemorySpanExporter) -> None:
+    facts: dict[str, Any] = {"node": "n", "id": 1, "queue": "traced", "worker": "w", "attempt": 1}
+    before = get_current_span()
+    telemetry.emit(JobStarted(**facts, max_attempts=1, args="{}", tags=(), waited=0.0))
+    assert get_current_span() is not before
+    telemetry.emit(JobAbandoned(**facts))
+    assert get_current_span() is before
+    assert [span.attributes["sqla_oban.job.state"] for span in named(spans, "process traced") if span.attributes] == [
+        "abandoned"
+    ]
 
 
 async def test_jobs_of_insert_all_are_traced_each(engine: AsyncEngine, spans: InMemorySpanExporter) -> None:

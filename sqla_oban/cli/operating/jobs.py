@@ -11,6 +11,7 @@ from sqla_oban.cli.operating.client import operating
 from sqla_oban.cli.operating.filters import filtered
 from sqla_oban.cli.operating.output import Output, console, safe
 from sqla_oban.control.listing import MOST_LISTED, JobFilter
+from sqla_oban.errors import reason
 from sqla_oban.models import Job
 from sqla_oban.models.job import COLUMNS
 from sqla_oban.runner import SqlaOban
@@ -54,7 +55,10 @@ async def list_jobs(oban: SqlaOban, output: Output, *, which: JobFilter, limit: 
 @click.argument("id", type=int)
 async def show(oban: SqlaOban, output: Output, *, id: int) -> None:
     """One job, with its arguments, its result and its errors."""
-    job = await oban.jobs.get(id)
+    try:
+        job = await oban.jobs.get(id)
+    except (ValueError, OverflowError) as error:  # PostgreSQL stores the year 20000 and numbers of 5,000 digits
+        raise click.ClickException(f"job {id} holds a value that Python cannot read: {reason(error)}") from None
     if job is None:
         raise click.ClickException(f"there is no job {id}")
     fields = _fields(job)
@@ -66,8 +70,8 @@ async def show(oban: SqlaOban, output: Output, *, id: int) -> None:
         if value not in (None, [], {}):
             told = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
             console().print(Text.assemble((f"{name:<15}", "bold"), safe(told)), soft_wrap=True)
-    for error in errors if isinstance(errors, list) else [errors]:
-        console().print(Text(f"\n{safe(_told(error))}"), soft_wrap=True)
+    for failure in errors if isinstance(errors, list) else [errors]:
+        console().print(Text(f"\n{safe(_told(failure))}"), soft_wrap=True)
 
 
 def _verb(verb: Verb, words: str) -> None:

@@ -167,3 +167,14 @@ def test_a_database_without_tables_is_one_sentence(url: str) -> None:
     done = run("jobs", "list", "--url", url)
     assert done.returncode == 1
     assert done.stderr == 'Error: relation "oban_jobs" does not exist\n'
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"scheduled_at": "'20000-01-01'"}, {"args": "jsonb_build_object('n', repeat('9', 5000)::numeric)"}],
+    ids=["a year", "a number"],
+)
+def test_a_job_that_python_cannot_read_is_one_sentence(columns: dict[str, str], cli: Command, add: Add) -> None:
+    done = cli("jobs", "show", str(add(**columns)))
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "job 1 holds a value that Python cannot read" in done.err
