@@ -215,7 +215,7 @@ async def test_the_crontab_with_what_comes_next(engine: AsyncEngine, table: Tabl
 
 
 async def test_what_the_pages_ask_is_bounded(table: Table) -> None:
-    """Each statement stops at a number of jobs, and finds them by an index: a page of the database a job, at the most."""
+    """Each statement stops at a number of jobs, found by an index: a page of the database a job, at the most."""
     given, most = {"span": 86_400.0, "width": 60.0}, activity_queries.MOST
     bounds: dict[Any, int] = {
         FINISHED.params(**given): 4 * most,
