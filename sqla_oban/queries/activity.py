@@ -46,7 +46,7 @@ def finished() -> Select[Any]:
     """By outcome and bucket, and by outcome alone: how many, the oldest end, and percentiles of waiting and running."""
     ended = _ended()
     rows = select(ended, func.floor(ended.c.ended / WIDTH).label("bucket")).subquery("rows")
-    percentiles = literal_column(f"ARRAY{list(PERCENTILES)}::float8[]")
+    percentiles: ColumnElement[Any] = literal_column(f"ARRAY{list(PERCENTILES)}::float8[]")
     return select(
         rows.c.outcome,
         rows.c.bucket,

@@ -90,8 +90,9 @@ def page(state: JobState | None, wanted: JobFilter, after: Sequence[str] | None,
 def end_of_window(state: JobState | None, wanted: JobFilter, after: Sequence[str] | None) -> Select[Any]:
     """The keys of the last entry that `page` looked at, as text; no row if it has seen the end of the index."""
     order = order_of(state, wanted)
-    window = _window(order, wanted, after)
-    return window.with_only_columns(*(cast(JOBS.c[key], Text) for key in order.keys)).offset(WINDOW - 1).limit(1)
+    keys: list[ColumnElement[Any]] = [cast(JOBS.c[key], Text) for key in order.keys]
+    window: Select[Any] = _window(order, wanted, after).with_only_columns(*keys)
+    return window.offset(WINDOW - 1).limit(1)
 
 
 def summary(jobs: Subquery) -> list[ColumnElement[Any]]:

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from sqlalchemy import (
+    ColumnElement,
     Float,
     Select,
     Text,
@@ -53,7 +54,7 @@ def estimates() -> Select[Any]:
 
 def counts(states: Collection[JobState]) -> Select[Any]:
     """One row with a column for each of `states`: how many jobs are in it, at most one more than `EXACTLY`."""
-    one = literal_column("1")
+    one: ColumnElement[int] = literal_column("1")
     few = {
         state: select(one).select_from(JOBS).where(in_states(state)).limit(EXACTLY + 1).subquery(f"in_{state}")
         for state in states

@@ -14,7 +14,7 @@ MOST: Final = 2_000
 
 
 def producers() -> Select[Any]:
-    """The queues of all nodes of all runners, those that beat no longer as well; numbers as text, as anybody wrote it."""
+    """The queues of all nodes, those that beat no longer as well; numbers as text, for anybody may write them."""
     meta = PRODUCERS.c.meta
     return (
         select(

@@ -40,7 +40,7 @@ def read_only(_: HTTPConnection, action: Action) -> bool:
 def authenticated_name(request: HTTPConnection) -> str | None:
     """The name that Starlette's AuthenticationMiddleware has found, if there is one."""
     user = request.scope.get("user")
-    return str(user.display_name) if getattr(user, "is_authenticated", False) else None
+    return str(user.display_name) if user is not None and getattr(user, "is_authenticated", False) else None
 
 
 async def allowed(authorize: Authorize, request: HTTPConnection, action: Action) -> bool:

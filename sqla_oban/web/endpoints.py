@@ -83,7 +83,7 @@ def page(board: Board, path: str, show: Show, *, action: Action = Action.READ) -
 
 
 def change(board: Board, path: str, action: Action, ask: Ask, *, default: str) -> Route:
-    """Something that changes things, by a form of ours and for those who may; afterwards a page says what came of it."""
+    """Something that changes things, by a form of ours and for those who may; a page says then what came of it."""
 
     async def answer(request: Request) -> Response:
         form = await read_form(request)

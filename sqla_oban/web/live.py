@@ -6,7 +6,7 @@ who has left is written to for long. The questions are shared among all who look
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,7 +32,7 @@ def stream(render: Callable[[], Awaitable[str]], *, every: float) -> StreamingRe
     )
 
 
-async def _events(render: Callable[[], Awaitable[str]], every: float) -> AsyncIterator[str]:
+async def _events(render: Callable[[], Awaitable[str]], every: float) -> AsyncGenerator[str, None]:
     loop = asyncio.get_running_loop()
     ends, last = loop.time() + LASTS, ""
     yield f"retry: {AGAIN}\n\n"

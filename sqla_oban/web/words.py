@@ -3,6 +3,7 @@
 import json
 import math
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, Final
 
 UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
@@ -25,15 +26,15 @@ def span(seconds: float | None) -> str:
     """How long something takes.
 
     >>> span(0.0042), span(1.5), span(75), span(7_300), span(None)
-    ('4.2 ms', '1.5 s', '1m 15s', '2h 1m', '–')
+    ('4.2 ms', '1.5 s', '1m 15s', '2h 1m', '-')
     """
     if seconds is None or math.isnan(seconds):
-        return "–"
+        return "-"
     if math.isinf(seconds):
         return "for ever"
     if seconds < 60:
         return f"{seconds * 1_000:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"
-    for (size, unit), (smaller, next_unit) in zip(UNITS, UNITS[1:], strict=False):
+    for (size, unit), (smaller, next_unit) in pairwise(UNITS):
         if seconds >= size:
             rest = int(seconds % size) // smaller
             return f"{int(seconds) // size}{unit}" + (f" {rest}{next_unit}" if rest else "")
@@ -44,10 +45,10 @@ def ago(moment: float | None, now: float) -> str:
     """When something was or will be.
 
     >>> ago(100, 160), ago(160, 100), ago(100, 100.5), ago(None, 0)
-    ('1m ago', 'in 1m', 'now', '–')
+    ('1m ago', 'in 1m', 'now', '-')
     """
     if moment is None:
-        return "–"
+        return "-"
     difference = moment - now
     if abs(difference) < 1:
         return "now"
@@ -62,7 +63,7 @@ def moment(seconds: float | None) -> str:
     ('1970-01-01 00:00:00', 'never')
     """
     if seconds is None:
-        return "–"
+        return "-"
     try:
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
     except (OverflowError, ValueError, OSError):

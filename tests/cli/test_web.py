@@ -37,10 +37,8 @@ def test_it_asks_for_a_database() -> None:
     assert "Missing option" in run("web").stderr
 
 
-@pytest.mark.parametrize("module", ["starlette", "jinja2", "uvicorn"])
-def test_it_asks_for_the_extra_where_that_is_not_installed(module: str, tmp_path: Path) -> None:
-    uninstall(module, tmp_path)
+def test_it_asks_for_the_extra_where_that_is_not_installed(tmp_path: Path) -> None:
+    uninstall("starlette", tmp_path)
     done = run("web", "--url", "postgresql://localhost/x", PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
     assert "pip install 'sqla-oban[web]'" in done.stderr
-    assert run("--help", PYTHONPATH=str(tmp_path)).returncode == 0

@@ -75,8 +75,7 @@ async def serve() -> AsyncIterator[Callable[[ASGIApp], Any]]:
             server = uvicorn.Server(
                 uvicorn.Config(app, port=port, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
             )
-            server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # of older versions
-            server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
+            server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
             task = asyncio.create_task(server.serve())
 
             async def stop() -> None:

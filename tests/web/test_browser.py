@@ -103,7 +103,7 @@ async def browse(engine: AsyncEngine, serve: Any) -> AsyncIterator[Callable[...,
 
 
 async def test_a_failed_job_is_found_read_and_retried(table: Table, browse: Any, events: Recorder) -> None:
-    id = await table.add(
+    job = await table.add(
         worker="'shop.payments.charge'", state="'discarded'", attempt="1", max_attempts="1", errors=TRACE,
         attempted_at=ago(9), discarded_at=ago(8), args="""'{"order": "<b>7</b>"}'""",
     )  # fmt: skip
@@ -111,12 +111,12 @@ async def test_a_failed_job_is_found_read_and_retried(table: Table, browse: Any,
     await browser.open("/")
     await browser.sees("ConnectionError: the bank does not answer")
     await browser.click(".failures a")
-    await browser.is_at(f"/oban/jobs/{id}")
+    await browser.is_at(f"/oban/jobs/{job}")
     await browser.sees("bank.py, line 7")
     await browser.sees('"<b>7</b>"')
     await browser.click("#retry")
     await browser.sees("1 job was made available.")
-    assert (await table.states())[id] == "available"
+    assert (await table.states())[job] == "available"
     assert [event.action for event in events.of(OperatorActed)] == ["retry_jobs"]
     assert await browser.complaints() == []
 
@@ -153,12 +153,12 @@ async def test_a_queue_is_paused(table: Table, browse: Any, engine: AsyncEngine)
 
 
 async def test_what_is_to_be_deleted_is_asked_about_first(table: Table, browse: Any) -> None:
-    id = await table.add(state="'completed'", completed_at=PAST)
+    job = await table.add(state="'completed'", completed_at=PAST)
     browser = await browse()
-    await browser.open(f"/jobs/{id}")
+    await browser.open(f"/jobs/{job}")
     await browser.click("button.danger")
     await browser.do(lambda: browser.driver.switch_to.alert.dismiss())
-    assert id in await table.states()
+    assert job in await table.states()
     await browser.click("button.danger")
     await browser.do(lambda: browser.driver.switch_to.alert.accept())
     await browser.sees("1 job was deleted.")
@@ -206,7 +206,7 @@ async def test_the_keyboard_leads_everywhere(table: Table, browse: Any) -> None:
 
 async def test_every_page_fits_a_phone(table: Table, browse: Any) -> None:
     long = "x" * 120
-    id = await table.add(
+    job = await table.add(
         worker=f"'shop.{long}'", queue=f"'{long}'", state="'discarded'", errors=TRACE, discarded_at=ago(5),
         attempted_at=ago(6), args=f"""'{{"{long}": "{long}"}}'""",
     )  # fmt: skip
@@ -216,7 +216,7 @@ async def test_every_page_fits_a_phone(table: Table, browse: Any) -> None:
     browser = await browse()
     phone = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     await browser.do(browser.driver.execute_cdp_cmd, "Emulation.setDeviceMetricsOverride", phone)
-    for path in ("/", "/jobs", f"/jobs/{id}", f"/jobs/{id}/edit", "/queues", "/crons", "/crons/new", "/nodes"):
+    for path in ("/", "/jobs", f"/jobs/{job}", f"/jobs/{job}/edit", "/queues", "/crons", "/crons/new", "/nodes"):
         await browser.open(path)
         assert await browser.js("document.documentElement.scrollWidth") <= 360, path
     assert await browser.complaints() == []

@@ -33,7 +33,7 @@ FIELDS = {
 
 
 async def contents(table: Table) -> list[Any]:
-    rows = []
+    rows: list[Any] = []
     for name in ("oban_jobs", "oban_queues", "oban_crons"):
         rows += (await table.connection.exec_driver_sql(f"SELECT t::text FROM {name} t ORDER BY 1")).scalars().all()
     return rows
@@ -136,7 +136,7 @@ async def test_jobs_are_changed_and_it_is_on_record(
     assert said.startswith("2 jobs were")
     assert ("1 was not in a state for it" in said) == (verb != "cancel")
     states = await table.states()
-    assert [states.get(id) for id in ids] == [then, then]
+    assert [states.get(one) for one in ids] == [then, then]
     (event,) = events.of(OperatorActed)
     assert (event.action, event.user, event.count, event.refused) == (f"{verb}_jobs", "ada", 2, None)
     assert event.on == tuple(map(str, asked))
@@ -154,13 +154,13 @@ async def test_all_that_a_search_finds_are_changed(table: Table, visit: Any, eve
 
 
 async def test_a_job_is_edited(table: Table, visit: Any) -> None:
-    id = await table.add(args="""'{"a": 1}'""", meta="""'{"m": 1}'""", tags="ARRAY['x']")
+    job = await table.add(args="""'{"a": 1}'""", meta="""'{"m": 1}'""", tags="ARRAY['x']")
     said = await visit(authorize=everything).post(
-        f"/jobs/{id}/edit", worker="w", queue="slow", priority="2", max_attempts="7", tags="x, New",
+        f"/jobs/{job}/edit", worker="w", queue="slow", priority="2", max_attempts="7", tags="x, New",
         args='{"a": [2]}', meta='{"m": 1}', schedule_in="3600",
     )  # fmt: skip
-    assert said == f"Job {id}: queue, priority, max_attempts, args, tags, schedule_in changed."
-    row = await table.job(id)
+    assert said == f"Job {job}: queue, priority, max_attempts, args, tags, schedule_in changed."
+    row = await table.job(job)
     assert (row.queue, row.priority, row.max_attempts, row.args, row.meta) == ("slow", 2, 7, {"a": [2]}, {"m": 1})
     assert (row.tags, row.state) == (["x", "new"], "scheduled")
 
@@ -173,16 +173,16 @@ async def test_a_job_is_edited(table: Table, visit: Any) -> None:
 async def test_what_is_wrong_with_an_edit_is_said_and_nothing_changes(
     fields: dict[str, str], table: Table, visit: Any, events: Recorder
 ) -> None:
-    id = await table.add()
+    job = await table.add()
     before = await contents(table)
-    assert await visit(authorize=everything).post(f"/jobs/{id}/edit", **fields)
+    assert await visit(authorize=everything).post(f"/jobs/{job}/edit", **fields)
     assert await contents(table) == before
     assert events.of(OperatorActed)[0].refused
 
 
 async def test_a_job_that_runs_cannot_be_edited(table: Table, visit: Any) -> None:
-    id = await table.add_executing()
-    assert "is executing" in await visit(authorize=everything).post(f"/jobs/{id}/edit", queue="other")
+    job = await table.add_executing()
+    assert "is executing" in await visit(authorize=everything).post(f"/jobs/{job}/edit", queue="other")
 
 
 async def test_queues_are_paused_resumed_and_scaled(

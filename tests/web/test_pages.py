@@ -77,18 +77,18 @@ async def test_every_answer_forbids_what_is_not_ours(engine: AsyncEngine, visit:
 
 
 async def test_an_argument_of_a_megabyte_is_cut_off(table: Table, visit: Any) -> None:
-    id = await table.add(args="jsonb_build_object('blob', repeat('x', 1000000))")
+    job = await table.add(args="jsonb_build_object('blob', repeat('x', 1000000))")
     assert "large" in await visit().get("/jobs")
-    html = await visit().get(f"/jobs/{id}")
+    html = await visit().get(f"/jobs/{job}")
     assert "the first 100,000 of 1,000" in html
     assert len(html) < 200_000
 
 
 async def test_what_python_cannot_read_is_shown_as_it_is(table: Table, visit: Any) -> None:
     number = "7" * 5_000
-    id = await table.add(args=f"""'{{"n": {number}}}'""", scheduled_at="'20000-01-01'", meta="'[1]'")
-    assert number in await visit().get(f"/jobs/{id}")
-    assert "A.D." in await visit().get(f"/jobs/{id}")
+    job = await table.add(args=f"""'{{"n": {number}}}'""", scheduled_at="'20000-01-01'", meta="'[1]'")
+    assert number in await visit().get(f"/jobs/{job}")
+    assert "A.D." in await visit().get(f"/jobs/{job}")
     assert "17,0" not in await visit().get("/jobs")
     escaped = await table.add(args=r"""'{"n": "\\u0000"}'""")
     assert r"\\u0000" in await visit().get(f"/jobs/{escaped}")
@@ -102,22 +102,22 @@ async def test_what_is_wrong_with_an_address_is_said(path: str, status: int, eng
 
 
 async def test_arguments_can_be_hidden_and_then_not_be_looked_for(table: Table, visit: Any) -> None:
-    id = await table.add(args="""'{"user": 7, "token": "s3cret"}'""", meta="""'{"recorded_value": "s3cret"}'""")
+    job = await table.add(args="""'{"user": 7, "token": "s3cret"}'""", meta="""'{"recorded_value": "s3cret"}'""")
     visitor = visit(authorize=everything, args=only("user"), meta=hidden)
-    for path in ("/jobs", f"/jobs/{id}", f"/jobs/{id}/edit"):
+    for path in ("/jobs", f"/jobs/{job}", f"/jobs/{job}/edit"):
         assert "s3cret" not in await visitor.get(path)
-    assert "[redacted]" in await visitor.get(f"/jobs/{id}")
+    assert "[redacted]" in await visitor.get(f"/jobs/{job}")
     assert "7" in await visitor.get("/jobs")
     for search in ("args.token:s3cret", "meta.recorded_value:s3cret"):
         assert "hidden" in await visitor.get(f"/jobs?q={search}", 400)
         assert "hidden" in await visitor.post("/jobs/delete", 400, all="1", q=search)
-    await visitor.post(f"/jobs/{id}/edit", args='{"token": "known"}', meta="{}")
-    assert (await table.job(id)).args == {"user": 7, "token": "s3cret"}
+    await visitor.post(f"/jobs/{job}/edit", args='{"token": "known"}', meta="{}")
+    assert (await table.job(job)).args == {"user": 7, "token": "s3cret"}
 
 
 async def test_hidden_arguments_that_cannot_be_read_stay_hidden(table: Table, visit: Any) -> None:
-    id = await table.add(args=f"""'{{"s3cret": {"7" * 5_000}}}'""", meta="'\"s3cret\"'")
-    html = await visit(args=hidden, meta=hidden).get(f"/jobs/{id}")
+    job = await table.add(args=f"""'{{"s3cret": {"7" * 5_000}}}'""", meta="'\"s3cret\"'")
+    html = await visit(args=hidden, meta=hidden).get(f"/jobs/{job}")
     assert "s3cret" not in html
     assert "777" not in html
 
@@ -135,16 +135,16 @@ async def test_a_list_leads_through_its_pages(table: Table, visit: Any) -> None:
 
 
 async def test_a_failure_leads_from_the_overview_to_its_traceback(table: Table, visit: Any) -> None:
-    id = await table.add(worker="'shop.charge'", state="'retryable'", attempt="1", errors=TRACE, attempted_at=ago(5))
+    job = await table.add(worker="'shop.charge'", state="'retryable'", attempt="1", errors=TRACE, attempted_at=ago(5))
     overview = await visit().get("/")
-    assert f'href="/jobs/{id}"' in overview
+    assert f'href="/jobs/{job}"' in overview
     assert "ConnectionError: the bank does not answer" in overview
-    assert "bank.py, line 7" in await visit().get(f"/jobs/{id}")
+    assert "bank.py, line 7" in await visit().get(f"/jobs/{job}")
 
 
 @pytest.mark.parametrize("host", [FastAPI(), Starlette()], ids=["fastapi", "starlette"])
 async def test_it_works_under_a_prefix(host: Any, engine: AsyncEngine, table: Table, visit: Any) -> None:
-    id = await table.add(state="'discarded'", discarded_at=PAST)
+    job = await table.add(state="'discarded'", discarded_at=PAST)
     inner = Starlette(routes=[Mount("/inner", dashboard(SqlaOban(engine), authorize=everything))])
     host.mount("/outer", inner)
     visitor = visit(host, "/outer/inner")
@@ -153,7 +153,7 @@ async def test_it_works_under_a_prefix(host: Any, engine: AsyncEngine, table: Ta
         paths = [part.split('"')[0] for part in html.split(start)[1:]]
         assert all(path.startswith(("/outer/inner/", "#")) for path in paths), paths
     assert (await visitor.http.get("/outer/inner/static/dashboard.css")).status_code == 200
-    assert "1 job was made available" in await visitor.post("/jobs/retry", id=id, back="/outer/inner/jobs")
+    assert "1 job was made available" in await visitor.post("/jobs/retry", id=job, back="/outer/inner/jobs")
     assert {cookie.path for cookie in visitor.http.cookies.jar} == {"/outer/inner"}
 
 

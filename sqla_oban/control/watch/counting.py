@@ -32,7 +32,7 @@ def count(session: Session) -> dict[JobState, Count]:
     if many & set(FOR_THEIR_TIME):  # these share an index, in which the few would be counted among the many
         many.add(JobState.SCHEDULED)
     counted = session.execute(_counts(frozenset(JobState) - many)).mappings().one() if many != set(JobState) else {}
-    found = {JobState(state): _judged(jobs, believed.get(JobState(state), 0)) for state, jobs in counted.items()}
+    found = {state: _judged(counted[state], believed.get(state, 0)) for state in JobState if state in counted}
     return {state: found.get(state) or Count(believed.get(state, 0), exact=False) for state in JobState}
 
 

@@ -47,10 +47,12 @@ def crontab(session: Session, *, timezone: str, ticks: int = 3) -> list[CronEntr
 
 
 def _entry(row: Row[Any], runs: list[Run], timezone: str, ticks: int) -> CronEntry:
-    words, following, wrong = row.expression, (), None
+    words, wrong = row.expression, None
+    following: tuple[float, ...] = ()
     try:
         schedule = Schedule(row.expression, row.timezone, row.missed)
-        words, following = schedule.words, () if row.paused else _ticks(schedule, row.now, timezone, ticks)
+        words = schedule.words
+        following = () if row.paused else _ticks(schedule, row.now, timezone, ticks)
     except InvalidSchedule as error:  # anybody may write a row
         wrong = str(error)
     return CronEntry(

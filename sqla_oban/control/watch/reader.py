@@ -1,9 +1,9 @@
 """Asks questions that PostgreSQL may refuse to answer at length."""
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
@@ -50,11 +50,11 @@ class Reader:
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) == TIMED_OUT:
                 raise TooSlow(
-                    f"PostgreSQL took longer than {self._timeout:g} seconds to answer; ask for less, or raise the timeout"
+                    f"PostgreSQL took longer than {self._timeout:g} seconds; ask for less, or raise the timeout"
                 ) from None
             raise
 
-    def _bounds(self) -> object:
+    def _bounds(self) -> Select[Any]:
         milliseconds = max(1, round(self._timeout * 1_000))
         settings = {
             "transaction_read_only": "on",

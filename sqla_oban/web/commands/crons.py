@@ -1,6 +1,7 @@
 """Changing the crontab: create, pause, resume, delete."""
 
 import json
+from typing import Any
 
 from starlette.requests import Request
 
@@ -10,7 +11,7 @@ from sqla_oban.web.endpoints import Asked, Done
 from sqla_oban.web.forms import Form
 
 
-async def ask_pause(board: Board, request: Request, form: Form) -> Asked:
+async def ask_pause(board: Board, _: Request, form: Form) -> Asked:
     """Let an entry make no jobs."""
     name = form.one("name")
 
@@ -21,7 +22,7 @@ async def ask_pause(board: Board, request: Request, form: Form) -> Asked:
     return Asked((name,), "pause", work)
 
 
-async def ask_resume(board: Board, request: Request, form: Form) -> Asked:
+async def ask_resume(board: Board, _: Request, form: Form) -> Asked:
     """Let it make jobs from now on."""
     name = form.one("name")
 
@@ -32,7 +33,7 @@ async def ask_resume(board: Board, request: Request, form: Form) -> Asked:
     return Asked((name,), "resume", work)
 
 
-async def ask_delete(board: Board, request: Request, form: Form) -> Asked:
+async def ask_delete(board: Board, _: Request, form: Form) -> Asked:
     """Remove an entry."""
     name = form.one("name")
 
@@ -43,12 +44,12 @@ async def ask_delete(board: Board, request: Request, form: Form) -> Asked:
     return Asked((name,), "", work)
 
 
-async def ask_create(board: Board, request: Request, form: Form) -> Asked:
+async def ask_create(board: Board, _: Request, form: Form) -> Asked:
     """A new entry."""
     name, worker = form.one("name").strip(), form.one("worker").strip()
 
     async def work() -> Done:
-        queue = {"queue": form.one("queue").strip()} if form.one("queue").strip() else {}
+        queue: dict[str, Any] = {"queue": form.one("queue").strip()} if form.one("queue").strip() else {}
         template = board.oban.settings.scope.model(worker=worker, args=_args(form), **queue)
         zone = form.one("timezone").strip() or None
         await board.oban.crons.create(name, form.one("expression").strip(), template, timezone=zone)

@@ -23,7 +23,7 @@ MOST: Final = 1_000
 PAST: Final = {Action.RETRY_JOBS: "made available", Action.CANCEL_JOBS: "cancelled", Action.DELETE_JOBS: "deleted"}
 
 
-async def ask(action: Action, board: Board, request: Request, form: Form) -> Asked:
+async def ask(action: Action, board: Board, _: Request, form: Form) -> Asked:
     """A change of those that are ticked, or of all that a search finds."""
     verbs: dict[Action, Callable[[list[int]], Awaitable[int]]] = {
         Action.RETRY_JOBS: board.oban.jobs.retry,
@@ -84,7 +84,7 @@ def _changed(board: Board, job: JobDetails, form: Form) -> dict[str, Any]:
     }
     if "tags" in form:
         given["tags"] = [tag for tag in (one.strip() for one in form.one("tags").split(",")) if tag]
-    stored = {
+    stored: dict[str, Any] = {
         **{name: getattr(job, name) for name in ("worker", "queue", "priority", "max_attempts")},
         **{name: getattr(job, name).value() for name in ("args", "meta") if name in given},
         "tags": list(job.tags),

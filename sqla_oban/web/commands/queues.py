@@ -8,7 +8,7 @@ from sqla_oban.web.endpoints import Asked, Done
 from sqla_oban.web.forms import Form
 
 
-async def ask_pause(board: Board, request: Request, form: Form) -> Asked:
+async def ask_pause(board: Board, _: Request, form: Form) -> Asked:
     """Claim no more jobs."""
     queue, node = form.one("queue"), form.one("node") or None
 
@@ -19,7 +19,7 @@ async def ask_pause(board: Board, request: Request, form: Form) -> Asked:
     return Asked((queue,), f"pause{_where(node)}", work)
 
 
-async def ask_resume(board: Board, request: Request, form: Form) -> Asked:
+async def ask_resume(board: Board, _: Request, form: Form) -> Asked:
     """Claim jobs again."""
     queue, node = form.one("queue"), form.one("node") or None
 
@@ -30,7 +30,7 @@ async def ask_resume(board: Board, request: Request, form: Form) -> Asked:
     return Asked((queue,), f"resume{_where(node)}", work)
 
 
-async def ask_scale(board: Board, request: Request, form: Form) -> Asked:
+async def ask_scale(board: Board, _: Request, form: Form) -> Asked:
     """Run up to so many jobs at the same time."""
     queue, node, limit = form.one("queue"), form.one("node") or None, form.one("limit")
     if not (limit.isascii() and limit.isdecimal() and 0 < len(limit) < 6):

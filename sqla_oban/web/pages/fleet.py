@@ -12,13 +12,13 @@ from sqla_oban.web.board import Board
 from sqla_oban.web.rendering import View
 
 
-async def queues(board: Board, request: Request) -> View:
+async def queues(board: Board, _: Request) -> View:
     """Every queue: where it runs, how full it is, and what waits."""
     found = await board.ask(queue_states, name=board.oban.name)
     return View("queues.html", "queues", "Queues", {"queues": found})
 
 
-async def nodes(board: Board, request: Request) -> View:
+async def nodes(board: Board, _: Request) -> View:
     """Every node: what it runs, when it last beat, and who leads."""
     found = await board.ask(fleet)
     stations = sorted(found.stations, key=attrgetter("name", "node", "queue"))
@@ -27,12 +27,12 @@ async def nodes(board: Board, request: Request) -> View:
     return View("nodes.html", "nodes", "Nodes", {"nodes": by_node, "leaders": leaders, "leases": found.leases})
 
 
-async def crons(board: Board, request: Request) -> View:
+async def crons(board: Board, _: Request) -> View:
     """Every entry of the crontab: when it comes, and what became of its jobs."""
     found = await board.ask(crontab, timezone=board.oban.settings.scheduler.timezone)
     return View("crons.html", "crons", "Crons", {"crons": found})
 
 
-async def new_cron(board: Board, request: Request) -> View:
+async def new_cron(board: Board, _: Request) -> View:
     """A form for an entry."""
     return View("new_cron.html", "crons", "New cron", {"timezone": board.oban.settings.scheduler.timezone}, live=False)

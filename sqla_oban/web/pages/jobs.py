@@ -102,10 +102,10 @@ async def the_job(board: Board, request: Request) -> JobDetails:
     Raises:
         HTTPException: there is none.
     """
-    id = int(request.path_params["id"])
-    found = await board.ask(show, id)
+    wanted = int(request.path_params["id"])
+    found = await board.ask(show, wanted)
     if found is None:
-        raise HTTPException(404, f"There is no job {id}. It may have been pruned or deleted.")
+        raise HTTPException(404, f"There is no job {wanted}. It may have been pruned or deleted.")
     return found
 
 

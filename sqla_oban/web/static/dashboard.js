@@ -20,11 +20,13 @@ function swap(html) {
   const ticked = new Set(boxes().filter((box) => box.checked).map((box) => box.value));
   const folds = new Map([...live.querySelectorAll("details[id]")].map((one) => [one.id, one.open]));
   const all = live.querySelector("#all")?.checked;
+  const scrolled = live.querySelector(".states")?.scrollLeft;
   const focused = focusPath(document.activeElement);
   live.innerHTML = html;
   for (const box of boxes()) box.checked = ticked.has(box.value);
   for (const one of live.querySelectorAll("details[id]")) if (folds.has(one.id)) one.open = folds.get(one.id);
   if (all && live.querySelector("#all")) live.querySelector("#all").checked = true;
+  if (scrolled) live.querySelector(".states").scrollLeft = scrolled;
   if (focused !== null) focusables()[focused]?.focus({ preventScroll: true });
   mark();
   count();

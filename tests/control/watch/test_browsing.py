@@ -1,11 +1,8 @@
 """Looking through jobs: which are found, page by page, and what is read for it."""
 
-import json
 from typing import Any
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import psycopg
 
 from sqla_oban import JobState
 from sqla_oban.control.watch.browsing import Page, browse, encoded
@@ -14,32 +11,16 @@ from sqla_oban.errors import InvalidSelection
 from sqla_oban.queries import browse as queries
 from sqla_oban.queries.browse import WINDOW, end_of_window, page
 from sqla_oban.queries.filters import JobFilter
+from tests.control.watch.filling import fill, read
 from tests.queries.table import PAST, Table, ago
 
 EVERYTHING = JobFilter()
 STATES = [None, *JobState]
 
-FILL = """
-    WITH made AS (
-      INSERT INTO oban_jobs (worker, queue, state, attempt, scheduled_at, attempted_at, completed_at, discarded_at,
-                             cancelled_at)
-      SELECT 'w' || n % 3, 'q' || n % 5, s::oban_job_state, 1, m, m, m, m, m
-      FROM generate_series(1, {rows}) n,
-           LATERAL (SELECT timezone('UTC', clock_timestamp()) - n * interval '1 second' AS m) moment,
-           unnest(enum_range(NULL::oban_job_state)) s RETURNING id)
-    SELECT count(*) FROM made
-"""
-
 
 @pytest.fixture(params=["asyncpg"])
 def driver(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-async def fill(table: Table, rows: int) -> None:
-    await table.scalar("SELECT set_config('session_replication_role', 'replica', false)")
-    await table.scalar(FILL.format(rows=rows))
-    await table.connection.execute(text("ANALYZE oban_jobs"))
 
 
 def ids(found: Page) -> list[int]:
@@ -59,7 +40,7 @@ async def all_pages(ask: Any, state: JobState | None, wanted: JobFilter = EVERYT
 async def test_the_pages_of_a_state_hold_each_of_its_jobs_once(state: JobState | None, table: Table, ask: Any) -> None:
     await fill(table, 20)
     found = await all_pages(ask, state)
-    assert sorted(found) == sorted(id for id, one in (await table.states()).items() if state in (None, one))
+    assert sorted(found) == sorted(one for one, its in (await table.states()).items() if state in (None, its))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +105,7 @@ async def test_a_search_finds(search: str, found: str | None, table: Table, ask:
         with pytest.raises(InvalidSelection):
             parsed(search)
     else:
-        assert "".join(sorted(names[id] for id in await all_pages(ask, None, parsed(search)))) == found
+        assert "".join(sorted(names[one] for one in await all_pages(ask, None, parsed(search)))) == found
 
 
 async def test_a_number_by_itself_is_an_id_in_whatever_state(table: Table, ask: Any) -> None:
@@ -161,15 +142,6 @@ async def test_a_page_that_looked_at_as_much_as_it_may_says_where_to_go_on(
     first = await ask(browse, None, JobFilter(workers=("rare",)))
     assert (first.jobs, first.cut) == ((), True)
     assert await all_pages(ask, None, JobFilter(workers=("rare",))) == [rare]
-
-
-async def read(table: Table, statement: Any) -> int:
-    """The pages of the database that a statement touches."""
-    compiled = statement.compile(dialect=psycopg.dialect(), compile_kwargs={"literal_binds": True})  # type: ignore[attr-defined, no-untyped-call]
-    sql = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {compiled}"
-    told = (await table.connection.exec_driver_sql(sql)).scalar_one()
-    (explained,) = json.loads(told) if isinstance(told, str) else told
-    return int(explained["Plan"]["Shared Hit Blocks"] + explained["Plan"]["Shared Read Blocks"])
 
 
 async def test_what_a_page_reads_does_not_grow_with_the_table(table: Table) -> None:

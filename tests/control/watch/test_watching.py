@@ -20,6 +20,11 @@ from sqla_oban.migrations import downgrade, migrate
 from sqla_oban.models import Scope
 from sqla_oban.queries import activity as activity_queries
 from sqla_oban.queries import count as count_queries
+from sqla_oban.queries.activity import BACKLOG, FAILING, FINISHED
+from sqla_oban.queries.browse import WINDOW
+from sqla_oban.queries.count import WAITING_BY_QUEUE
+from sqla_oban.queries.show import CRON_RUNS, RUNS_OF_WORKER
+from tests.control.watch.filling import fill, read
 from tests.queries.table import Table, ago
 from tests.shop import noop
 from tests.support import both_drivers
@@ -37,7 +42,7 @@ async def add_many(table: Table, number: int, **columns: str) -> None:
 @both_drivers
 async def test_a_question_that_takes_too_long_is_ended_and_one_that_writes_is_refused(engine: AsyncEngine) -> None:
     reader = Reader(engine, Scope(), timeout=0.05)
-    with pytest.raises(TooSlow, match="longer than 0.05 seconds"):
+    with pytest.raises(TooSlow, match=r"longer than 0\.05 seconds"):
         await reader.ask(lambda session: session.execute(text("SELECT pg_sleep(10)")))
     with pytest.raises(Exception, match="read-only transaction"):
         await reader.ask(lambda session: session.execute(text("DELETE FROM oban_jobs")))
@@ -165,7 +170,8 @@ async def test_the_fleet_are_all_producers_and_leaders(table: Table, ask: Any) -
     await table.add_producer(beaten=ago(1), meta=meta)
     await table.add_producer(beaten=ago(999), meta='{"local_limit": "lots", "running": -1}')
     await table.scalar(
-        f"INSERT INTO oban_peers VALUES ('oban', 'node', {ago(9)}, {ago(-5)}), ('old', 'n', {ago(9)}, {ago(5)}) RETURNING 1"
+        f"INSERT INTO oban_peers VALUES ('oban', 'node', {ago(9)}, {ago(-5)}), ('old', 'n', {ago(9)}, {ago(5)}) "
+        "RETURNING 1"
     )
     found = await ask(fleet)
     alive = {one.alive: one for one in found.stations}
@@ -206,3 +212,19 @@ async def test_the_crontab_with_what_comes_next(engine: AsyncEngine, table: Tabl
     assert [run.id for run in nightly.runs] == [made]
     assert paused.following == ()
     assert "99" in (wrong.wrong or "")
+
+
+async def test_what_the_pages_ask_is_bounded(table: Table) -> None:
+    """Each statement stops at a number of jobs, found by an index: a page of the database a job, at the most."""
+    given, most = {"span": 86_400.0, "width": 60.0}, activity_queries.MOST
+    bounds: dict[Any, int] = {
+        FINISHED.params(**given): 4 * most,
+        BACKLOG.params(**given): 3 * most,
+        FAILING: 2 * activity_queries.FAILURES,
+        WAITING_BY_QUEUE: 5 * count_queries.WAITING,
+        RUNS_OF_WORKER.params(worker="w1"): WINDOW,
+        CRON_RUNS: WINDOW,
+    }
+    await fill(table, 40_000)
+    for statement, bound in bounds.items():
+        assert await read(table, statement) <= 1.1 * bound + 100, str(statement)
