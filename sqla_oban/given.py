@@ -9,7 +9,7 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import sessionmaker
 
-from sqla_oban.control.queues import Runners
+from sqla_oban.control.runners import Runners
 from sqla_oban.errors import ConfigurationError, InvalidJob, UnsupportedEngine, shown
 from sqla_oban.models import Scope
 from sqla_oban.models.checks import checked_name

@@ -1,16 +1,15 @@
 """Steering jobs: get, cancel, retry, delete, update."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
-from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypedDict, Unpack, cast, overload
+from typing import Any, Unpack, cast, overload
 
-from sqlalchemy import Executable, Select, literal, select
-from sqlalchemy import cast as sql_cast
+from sqlalchemy import Executable, Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from sqla_oban.control import listing
+from sqla_oban.control.job_fields import JobFields, checked_fields
 from sqla_oban.control.listing import Count, JobFilter, JobSummary
 from sqla_oban.control.selection import EVERYWHERE, LARGEST, Selection, entity, job_id, selected
 from sqla_oban.control.sessions import Sessions, placed
@@ -21,35 +20,16 @@ from sqla_oban.errors import (
     JobHasEnded,
     JobIsExecuting,
     JobNotFound,
-    UnknownOption,
     shown,
 )
 from sqla_oban.models import Job, JobMixin, Scope, table_of
-from sqla_oban.models.base import UTCDateTime
-from sqla_oban.models.checks import checked_name
 from sqla_oban.queries import cancel as cancelling
 from sqla_oban.queries import delete as deleting
 from sqla_oban.queries import retry as retrying
 from sqla_oban.queries import signal as signalling
 from sqla_oban.queries import update as updating
-from sqla_oban.queries.expressions import now
 from sqla_oban.queries.lock import lock
 from sqla_oban.states import FINAL, JobState
-from sqla_oban.workers.options import CHECKS, json_object
-
-
-class JobFields(TypedDict, total=False):
-    """What `update` may change."""
-
-    worker: str
-    args: Mapping[str, Any]
-    queue: str
-    priority: int
-    max_attempts: int
-    tags: Collection[str]
-    meta: Mapping[str, Any]
-    schedule_in: float | timedelta
-    scheduled_at: datetime
 
 
 class Jobs:
@@ -259,31 +239,6 @@ def update(session: Session, which: Selection, values: Mapping[str, Any], scope:
     if values and ids:
         session.execute(updating.update(values, scope.schema), {"ids": ids})
     return _read(session, _kind(scope), ids)
-
-
-def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What to write into the columns for `fields`.
-
-    Raises:
-        UnknownOption: there is no such field, or it is none to be set.
-        InvalidJob, UnserialisableValue: a value is out of range.
-    """
-    checks: dict[str, Callable[[Any], Any]] = {
-        **{name: check for name, check in CHECKS.items() if name not in ("unique", "chain")},  # about the INSERT
-        "worker": partial(checked_name, "worker"),
-        "args": partial(json_object, "args"),
-    }
-    for name in fields:
-        if name not in checks:
-            raise UnknownOption(name, checks, "oban.jobs.update()")
-    if {"schedule_in", "scheduled_at"} <= fields.keys():
-        raise InvalidJob("oban.jobs.update() takes schedule_in or scheduled_at, not both")
-    values = {name: checks[name](value) for name, value in fields.items()}
-    if (delay := values.pop("schedule_in", None)) is not None:
-        values["scheduled_at"] = now() + delay
-    elif (due := values.get("scheduled_at")) is not None:
-        values["scheduled_at"] = sql_cast(literal(due, UTCDateTime()), UTCDateTime())
-    return values
 
 
 def _kind(scope: Scope) -> type[Job]:

@@ -9,10 +9,11 @@ from typing import Any, Literal, Protocol
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from sqla_oban.control.limit_words import limit_words
 from sqla_oban.control import listing
+from sqla_oban.control.limit_words import limit_words
 from sqla_oban.control.listing import Depth
 from sqla_oban.control.queue_info import QueueInfo
+from sqla_oban.control.runners import DEFAULT, Runners
 from sqla_oban.control.sessions import Sessions
 from sqla_oban.errors import ConfigurationError, InvalidJob, shown
 from sqla_oban.models.checks import checked_name
@@ -31,22 +32,6 @@ from sqla_oban.settings import QueueConfig, RateLimit
 from sqla_oban.settings.checks import named, whole
 
 MAX_DIGITS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Runners:
-    """Whose queues are meant.
-
-    Args:
-        name: the name that the runners share.
-        schema: of their tables; None for the search path's.
-    """
-
-    name: str = "Oban"
-    schema: str | None = None
-
-
-DEFAULT = Runners()
 
 
 class LocalNode(Protocol):

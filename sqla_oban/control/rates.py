@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from sqla_oban.control.queues import Runners
+from sqla_oban.control.runners import Runners
 from sqla_oban.control.sessions import Sessions
 from sqla_oban.errors import ConfigurationError, InvalidArguments, LimitTimeout, shown
 from sqla_oban.payload import snapshot

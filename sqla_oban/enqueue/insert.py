@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_s
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.orm.attributes import instance_state
 
-from sqla_oban.enqueue.chains import enter
 from sqla_oban.enqueue.carrying import send, tell
+from sqla_oban.enqueue.chains import enter
 from sqla_oban.enqueue.foreign import insert_foreign
 from sqla_oban.enqueue.rows import insert_rows, is_row
 from sqla_oban.enqueue.unique import part, settle

@@ -8,15 +8,12 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     Boolean,
-    CheckConstraint,
     ColumnElement,
     Connection,
     Enum,
     Identity,
-    Index,
     Integer,
     Interval,
-    PrimaryKeyConstraint,
     SmallInteger,
     Text,
     Uuid,
@@ -28,14 +25,12 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, Mapper, declared_attr, has_inherited_table, mapped_column, validates
 from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.schema import SchemaItem
-from sqlalchemy.sql.elements import conv
 
 from sqla_oban.chain import Chain, checked_chain
 from sqla_oban.errors import InvalidJob
 from sqla_oban.models import chain_key
 from sqla_oban.models.base import UTC_NOW, ObanBase, UTCDateTime, schema_of
 from sqla_oban.models.checks import (
-    MAX_NAME,
     aware,
     checked_args,
     checked_delay,
@@ -47,13 +42,11 @@ from sqla_oban.models.checks import (
     normal_tags,
 )
 from sqla_oban.models.entity import Args
-from sqla_oban.models.unique_key import HELD, mark
+from sqla_oban.models.job_table import table_items
+from sqla_oban.models.unique_key import mark
 from sqla_oban.outcomes import RESULT
 from sqla_oban.states import JobState
 from sqla_oban.unique import Unique, checked_unique
-
-LIVE = "workflow_id IS NOT NULL AND state IN ('available', 'scheduled', 'suspended', 'executing', 'retryable')"
-"""Whether a job keeps its workflow alive."""
 
 JOB_STATE = Enum(JobState, name="oban_job_state", values_callable=lambda states: [state.value for state in states])
 
@@ -72,67 +65,6 @@ def _state_column() -> Any:
             server_default="available",
             sort_order=-11,
         )
-    )
-
-
-def _table_items(table: str, schema: str | None) -> tuple[SchemaItem | dict[str, object], ...]:
-    """Constraints and indexes, named as the migration names them whatever the host's naming convention is."""
-    queued = text("state = 'available' AND partition IS NULL")
-    sorted_ = text("state = 'available' AND partition IS NOT NULL")
-    return (
-        PrimaryKeyConstraint("id", name=conv(f"{table}_pkey")),
-        CheckConstraint("attempt >= 0 AND attempt <= max_attempts", name=conv("attempt_range")),
-        CheckConstraint(f"char_length(queue) > 0 AND char_length(queue) <= {MAX_NAME}", name=conv("queue_length")),
-        CheckConstraint(f"char_length(worker) > 0 AND char_length(worker) <= {MAX_NAME}", name=conv("worker_length")),
-        CheckConstraint("max_attempts > 0", name=conv("positive_max_attempts")),
-        CheckConstraint("priority >= 0", name=conv("non_negative_priority")),
-        Index(conv(f"{table}_claim_index"), "queue", "priority", "scheduled_at", "id", postgresql_where=queued),
-        Index(
-            conv(f"{table}_partition_index"),
-            *("queue", "partition", "priority", "scheduled_at", "id"),
-            postgresql_where=sorted_,
-        ),
-        Index(
-            conv(f"{table}_staging_index"),
-            "scheduled_at",
-            "id",
-            postgresql_include=["queue"],
-            postgresql_where=text("state IN ('scheduled', 'retryable')"),
-        ),
-        Index(conv(f"{table}_executing_index"), "attempted_at", postgresql_where=text("state = 'executing'")),
-        Index(
-            conv(f"{table}_cancel_index"),
-            "id",
-            postgresql_where=text("state = 'executing' AND meta ? 'cancel_requested'"),
-        ),
-        Index(
-            conv(f"{table}_held_index"),
-            *("state", "scheduled_at", "id"),
-            postgresql_where=text("state IN ('retryable', 'suspended')"),
-        ),
-        *(
-            Index(conv(f"{table}_{state}_at_index"), f"{state}_at", postgresql_where=text(f"state = '{state}'"))
-            for state in ("completed", "cancelled", "discarded")
-        ),
-        Index(conv(f"{table}_unique_key_index"), "unique_key", unique=True, postgresql_where=text(HELD.format(job=""))),
-        Index(
-            conv(f"{table}_workflow_index"),
-            *("workflow_id", "workflow_name"),
-            unique=True,
-            postgresql_where=text("workflow_id IS NOT NULL"),
-        ),
-        Index(conv(f"{table}_live_workflow_index"), "workflow_id", postgresql_where=text(LIVE)),
-        *_chain_indexes(table),
-        Index(conv(f"{table}_batch_index"), "batch_id", "state", postgresql_where=text("batch_id IS NOT NULL")),
-        {"info": {"sqla_oban": 1}, "schema": schema},
-    )
-
-
-def _chain_indexes(table: str) -> tuple[Index, ...]:
-    occupies, waits = (text(one.format(job="")) for one in (chain_key.OCCUPIES, chain_key.WAITS))
-    return (
-        Index(conv(f"{table}_chain_index"), "chain_key", unique=True, postgresql_where=occupies),
-        Index(conv(f"{table}_chain_waits_index"), "chain_key", "id", postgresql_where=waits),
     )
 
 
@@ -222,7 +154,7 @@ class JobMixin:
     def __table_args__(cls) -> tuple[SchemaItem | dict[str, object], ...] | None:  # noqa: N805 (a directive is called with the class)
         if has_inherited_table(cls):  # type: ignore[arg-type]
             return None
-        return _table_items(cls.__tablename__, schema_of(cls))  # type: ignore[attr-defined]  # the concrete class has it
+        return table_items(cls.__tablename__, schema_of(cls))  # type: ignore[attr-defined]  # the concrete class has it
 
     @validates("queue", "worker")
     def _check_name(self, field: str, value: object) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from sqla_oban import JobState, QueueConfig, SqlaOban
 from sqla_oban.control import queues as verbs
-from sqla_oban.control.queues import Runners
+from sqla_oban.control.runners import Runners
 from sqla_oban.engine.database import Link
 from sqla_oban.errors import ConfigurationError
 from sqla_oban.migrations import downgrade, migrate
