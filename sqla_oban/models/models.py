@@ -33,13 +33,14 @@ class Models(NamedTuple):
         return workflow_of(self.Job)
 
 
-WORKFLOWS: dict[Table, type[WorkflowMixin]] = {Job.__table__: Workflow}  # type: ignore[dict-item]  # declarative types it as any FROM
-"""The class of workflows for each table of jobs."""
+WORKFLOW = "sqla_oban_workflow"
+"""Where a table of jobs keeps the class of its workflows; a dictionary of ours would keep all of them alive."""
 
 
 def workflow_of(model: type[JobMixin]) -> type[WorkflowMixin]:
     """The class of workflows that lies beside a class of jobs."""
-    return WORKFLOWS[table_of(model)]
+    workflow: type[WorkflowMixin] = table_of(model).info[WORKFLOW]
+    return workflow
 
 
 def make_models(base: type[Any] | registry, *, schema: str | None = None) -> Models:
@@ -80,7 +81,7 @@ def make_models(base: type[Any] | registry, *, schema: str | None = None) -> Mod
     peer = _mapped("Peer", PeerMixin, home, "oban_peers", place, module)
     workflow = _mapped("Workflow", WorkflowMixin, home, "oban_workflows", place, module)
     workflow.job_class = job
-    WORKFLOWS[table_of(job)] = workflow
+    table_of(job).info[WORKFLOW] = workflow
     return Models(job, peer)
 
 
@@ -162,3 +163,6 @@ def _mapped(name: str, mixin: type[Any], home: type[Any], table: str, schema: st
     made = new_class(name, (mixin, home), exec_body=lambda namespace: namespace.update(body))
     made.__module__ = module
     return made
+
+
+table_of(Job).info[WORKFLOW] = Workflow

@@ -24,6 +24,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from sqla_oban.queries.available import LANES
 from sqla_oban.queries.browse import epoch
 from sqla_oban.queries.expressions import JOBS, constant, in_states, now, seconds, statement_time
 from sqla_oban.states import FINAL, JobState
@@ -135,8 +136,8 @@ def _waited(state: JobState) -> Select[Any]:
 
 
 def _waiting() -> Select[Any]:
-    rows = (
-        select(JOBS.c.scheduled_at, JOBS.c.inserted_at).where(in_states(JobState.AVAILABLE)).limit(MOST + 1)
+    rows = union_all(
+        *(select(JOBS.c.scheduled_at, JOBS.c.inserted_at).where(lane).limit(MOST + 1) for lane in LANES)
     ).subquery("waiting")
     return select(epoch(func.greatest(rows.c.scheduled_at, rows.c.inserted_at)), cast(null(), Float(53)))
 

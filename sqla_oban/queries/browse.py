@@ -6,7 +6,7 @@ the filter: one that matches nothing costs as much in a table of ten million job
 not full although the index goes on says where the next one begins.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,8 +25,10 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
+    union_all,
 )
 
+from sqla_oban.queries.available import LANES
 from sqla_oban.queries.expressions import JOBS, constant, in_states, now
 from sqla_oban.queries.filters import JobFilter, conditions
 from sqla_oban.states import JobState
@@ -42,30 +44,32 @@ MOMENTS: Final = ("inserted_at", "scheduled_at", "attempted_at", "completed_at",
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """How the jobs of a state lie in an index: its columns, which way they are read, and the index's own predicate."""
+    """How the jobs of a state lie in an index: its columns, which way they are read, and the index's own predicate.
+
+    Available jobs lie in two. The second is in another order, so it is sorted: the price of looking through a backlog
+    that is divided into partitions.
+    """
 
     keys: tuple[str, ...]
     descending: bool
-    among: ColumnElement[bool]
+    among: tuple[ColumnElement[bool], ...]
 
 
 def _ended(state: JobState) -> Order:
     moment = f"{state}_at"
-    return Order((moment, "id"), descending=True, among=in_states(state) & JOBS.c[moment].isnot(None))
+    return Order((moment, "id"), descending=True, among=(in_states(state) & JOBS.c[moment].isnot(None),))
 
 
-BY_ID: Final = Order(("id",), descending=True, among=true())
+BY_ID: Final = Order(("id",), descending=True, among=(true(),))
 ORDERS: Final[Mapping[JobState | None, Order]] = {
     None: BY_ID,
-    JobState.AVAILABLE: Order(
-        ("queue", "priority", "scheduled_at", "id"), descending=False, among=in_states(JobState.AVAILABLE)
-    ),
+    JobState.AVAILABLE: Order(("queue", "priority", "scheduled_at", "id"), descending=False, among=LANES),
     JobState.SCHEDULED: Order(
-        ("scheduled_at", "id"), descending=False, among=in_states(JobState.SCHEDULED, JobState.RETRYABLE)
+        ("scheduled_at", "id"), descending=False, among=(in_states(JobState.SCHEDULED, JobState.RETRYABLE),)
     ),
-    JobState.EXECUTING: Order(("attempted_at", "id"), descending=False, among=in_states(JobState.EXECUTING)),
+    JobState.EXECUTING: Order(("attempted_at", "id"), descending=False, among=(in_states(JobState.EXECUTING),)),
     **{
-        state: Order(("scheduled_at", "id"), descending=False, among=in_states(state))
+        state: Order(("scheduled_at", "id"), descending=False, among=(in_states(state),))
         for state in (JobState.RETRYABLE, JobState.SUSPENDED)
     },
     **{state: _ended(state) for state in (JobState.COMPLETED, JobState.DISCARDED, JobState.CANCELLED)},
@@ -81,7 +85,7 @@ def order_of(state: JobState | None, wanted: JobFilter) -> Order:
 def page(state: JobState | None, wanted: JobFilter, after: Sequence[str] | None, size: int) -> Select[Any]:
     """Up to `size` jobs behind the keys `after`, each given as text, with their own keys."""
     order = order_of(state, wanted)
-    seen = _window(order, wanted, after).limit(literal_column(str(WINDOW))).subquery("seen")
+    seen = _window(order, wanted, after).subquery("seen")
     shown = [*conditions(wanted, seen.c), *([] if state is None else [seen.c.state == _state(state)])]
     keys = [cast(seen.c[key], Text).label(f"key_{number}") for number, key in enumerate(order.keys)]
     return select(*summary(seen), *keys).where(*shown).order_by(*_sorted(order, seen)).limit(size)
@@ -90,9 +94,10 @@ def page(state: JobState | None, wanted: JobFilter, after: Sequence[str] | None,
 def end_of_window(state: JobState | None, wanted: JobFilter, after: Sequence[str] | None) -> Select[Any]:
     """The keys of the last entry that `page` looked at, as text; no row if it has seen the end of the index."""
     order = order_of(state, wanted)
-    keys: list[ColumnElement[Any]] = [cast(JOBS.c[key], Text) for key in order.keys]
-    window: Select[Any] = _window(order, wanted, after).with_only_columns(*keys)
-    return window.offset(WINDOW - 1).limit(1)
+    window = _window(order, wanted, after).subquery("seen")
+    keys: list[Any] = [cast(window.c[key], Text) for key in order.keys]
+    last: Select[Any] = select(*keys).order_by(*_sorted(order, window)).offset(WINDOW - 1).limit(1)
+    return last
 
 
 def summary(jobs: Subquery) -> list[ColumnElement[Any]]:
@@ -117,18 +122,29 @@ def epoch(moment: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def _window(order: Order, wanted: JobFilter, after: Sequence[str] | None) -> Select[Any]:
     """Entries of the index, in its order: raw columns, because what is computed here is computed for all of them."""
-    rows = select(*JOBS.c).where(order.among).order_by(*_sorted(order, JOBS))
+    most: ColumnElement[int] = literal_column(str(WINDOW))
+    parts = [
+        select(*JOBS.c).where(among, *_behind(order, wanted, after)).order_by(*_sorted(order, JOBS)).limit(most)
+        for among in order.among
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    both = union_all(*parts).subquery("both")
+    return select(both).order_by(*_sorted(order, both)).limit(most)
+
+
+def _behind(order: Order, wanted: JobFilter, after: Sequence[str] | None) -> Iterator[ColumnElement[bool]]:
     if wanted.ids:
-        rows = rows.where(JOBS.c.id.in_(wanted.ids))
+        yield JOBS.c.id.in_(wanted.ids)
     elif order.keys[0] == "queue" and len(wanted.queues) == 1:
-        rows = rows.where(JOBS.c.queue == wanted.queues[0])
+        yield JOBS.c.queue == wanted.queues[0]
     if after is None:
-        return rows
+        return
     keys = tuple_(*(JOBS.c[key] for key in order.keys))
     given = tuple_(
         *(cast(literal(value, Text), JOBS.c[key].type) for key, value in zip(order.keys, after, strict=True))
     )
-    return rows.where(keys < given if order.descending else keys > given)
+    yield keys < given if order.descending else keys > given
 
 
 def _sorted(order: Order, table: Any) -> list[ColumnElement[Any]]:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     true,
 )
 
+from sqla_oban.queries.available import queues_with_work, ready
 from sqla_oban.queries.expressions import JOBS, constant, in_states
 from sqla_oban.states import JobState
 
@@ -65,29 +66,10 @@ def counts(states: Collection[JobState]) -> Select[Any]:
 
 
 def waiting() -> Select[Any]:
-    """The queues in which jobs wait, and how many in each, at most one more than `WAITING`.
-
-    From one queue to the next by the index that the claim reads, so that no queue's backlog is read as a whole.
-    """
-    first = select(func.min(JOBS.c.queue).label("queue")).where(in_states(JobState.AVAILABLE))
-    names = first.cte("names", recursive=True)
-    following = (
-        select(func.min(JOBS.c.queue))
-        .where(in_states(JobState.AVAILABLE), JOBS.c.queue > names.c.queue)
-        .scalar_subquery()
-    )
-    names = names.union_all(select(following).where(names.c.queue.isnot(None)))
+    """The queues in which jobs wait, and how many in each, at most one more than `WAITING`."""
+    names = queues_with_work()
     found = select(names.c.queue).where(names.c.queue.isnot(None)).limit(literal(QUEUES)).subquery("found")
-    some = (
-        select(literal_column("1"))
-        .select_from(JOBS)
-        .where(in_states(JobState.AVAILABLE), JOBS.c.queue == found.c.queue)
-        .limit(WAITING + 1)
-        .correlate(found)
-        .subquery("some")
-    )
-    jobs = select(func.count()).select_from(some).scalar_subquery()
-    return select(found.c.queue, jobs.label("jobs")).order_by(found.c.queue)
+    return select(found.c.queue, ready(found.c.queue, WAITING + 1).label("jobs")).order_by(found.c.queue)
 
 
 ESTIMATES, WAITING_BY_QUEUE = estimates(), waiting()

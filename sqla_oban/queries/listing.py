@@ -25,6 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ClauseElement
 
+from sqla_oban.queries.available import LANES, queues_with_work
+from sqla_oban.queries.available import ready as available
 from sqla_oban.queries.expressions import JOBS, constant, in_states, now
 from sqla_oban.states import WAITING, JobState
 
@@ -86,32 +88,33 @@ def estimated(conditions: Conditions) -> Explain:
 def ready() -> Select[Any]:
     """Of each queue in which jobs are available: how many, up to `MOST_COUNTED` and one, and for how long the oldest.
 
-    The index of the claim is hopped through from queue to queue, and for the oldest from priority to priority.
+    The indexes are hopped through from queue to queue, and that of the claim from priority to priority for the oldest;
+    where a queue is divided into partitions, the oldest is that of a sample.
     """
-    available = in_states(JobState.AVAILABLE)
-    first = select(func.min(JOBS.c.queue).label("queue")).where(available).cte("queues", recursive=True)
-    following = select(func.min(JOBS.c.queue)).where(available, JOBS.c.queue > first.c.queue).scalar_subquery()
-    queues = first.union_all(select(following).where(first.c.queue.is_not(None)))
-    some = (
-        select(literal_column("1"))
-        .select_from(JOBS)
-        .where(available, JOBS.c.queue == queues.c.queue)
-        .limit(MOST_COUNTED + 1)
-        .correlate(queues)
-        .subquery("some")
-    )
-    count = select(func.count()).select_from(some).scalar_subquery()
+    queues = queues_with_work()
+    whole, parted = LANES
     priorities = func.generate_series(literal_column("0"), literal_column(PRIORITIES)).table_valued(column("priority"))
     priorities = priorities.render_derived(name="priorities")
     due = (
         select(JOBS.c.scheduled_at)
-        .where(available, JOBS.c.queue == queues.c.queue, JOBS.c.priority == priorities.c.priority)
+        .where(whole, JOBS.c.queue == queues.c.queue, JOBS.c.priority == priorities.c.priority)
         .order_by(JOBS.c.scheduled_at, JOBS.c.id)
         .limit(1)
         .correlate(queues, priorities)
         .scalar_subquery()
     )
-    oldest = select(func.min(due)).select_from(priorities).scalar_subquery()
+    sample = (
+        select(JOBS.c.scheduled_at)
+        .where(parted, JOBS.c.queue == queues.c.queue)
+        .limit(MOST_COUNTED)
+        .correlate(queues)
+        .subquery("sample")
+    )
+    oldest = func.least(
+        select(func.min(due)).select_from(priorities).scalar_subquery(),
+        select(func.min(sample.c.scheduled_at)).scalar_subquery(),
+    )
+    count = available(queues.c.queue, MOST_COUNTED + 1)
     since = func.greatest(func.least(cast(oldest, DateTime), now()), cast(constant("0001-01-01"), DateTime))
     lag = cast(extract("epoch", now() - since), Float(53))
     return select(queues.c.queue, count.label("number"), lag.label("lag")).where(queues.c.queue.is_not(None))
