@@ -15,7 +15,7 @@ from sqla_oban.engine.dispatchers.dispatcher import Dispatcher
 from sqla_oban.engine.dispatchers.wire import Raised
 from sqla_oban.engine.execution import Execution
 from sqla_oban.engine.loading import load, model_of, moment, own_values
-from sqla_oban.engine.part import part_of
+from sqla_oban.engine.parts import Parts
 from sqla_oban.errors import JobTimeout, UnknownWorker
 from sqla_oban.models import JobMixin
 from sqla_oban.models.workflow import MARK
@@ -71,6 +71,7 @@ class Executor:
         self._queue = queue
         self._holder = holder
         self._provider = provider
+        self._parts = Parts(provider)
         self._otherwise = otherwise
 
     async def execute(self, job: Execution) -> Ack | None:
@@ -123,7 +124,7 @@ class Executor:
         )
         RUNNING.set(job.running)
         if MARK in claimed.meta:  # of a workflow; else another's word, and nothing is found
-            job.running.part = await part_of(claimed.id, self._provider)
+            job.running.part = await self._parts.of(claimed.id)
         if definition.takes_job and job.own is None:  # a cancellation can come here: it raises, as in the work itself
             job.own = await own_values(model_of(definition, self._provider), claimed.id, self._provider)
         dispatcher = self._dispatchers[self._place(definition)]

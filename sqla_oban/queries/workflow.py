@@ -7,6 +7,7 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Float,
+    Select,
     Text,
     bindparam,
     cast,
@@ -74,10 +75,9 @@ def note(schema: str | None) -> Executable:
     return insert(table).from_select(["xid", "workflow_id", "job_id"], ids)
 
 
-def upstream() -> Executable:
-    """What the job `id` depends on, as one JSON object: each name with its id, state and recorded value; and the
-    context of its workflow.
-    """
+def upstream() -> Select[Any]:
+    """What each of the jobs `ids` depends on, as a JSON object: each name with its id, state and recorded value."""
+    own = JOBS.alias("own")
     results = (
         select(
             func.jsonb_object_agg(
@@ -90,16 +90,19 @@ def upstream() -> Executable:
             )
         )
         .select_from(EDGES.outerjoin(JOBS, JOBS.c.id == EDGES.c.upstream_id))
-        .where(EDGES.c.downstream_id == bindparam("id", type_=BigInteger))
+        .where(EDGES.c.downstream_id == own.c.id)
+        .correlate(own)
         .scalar_subquery()
     )
-    own = JOBS.alias("own")
-    return (
-        select(
-            own.c.workflow_id, cast(WORKFLOWS.c.context, Text).label("context"), cast(results, Text).label("upstream")
-        )
-        .select_from(own.outerjoin(WORKFLOWS, WORKFLOWS.c.id == own.c.workflow_id))
-        .where(own.c.id == bindparam("id", type_=BigInteger))
+    return select(own.c.id, own.c.workflow_id, cast(results, Text).label("upstream")).where(
+        own.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))), own.c.workflow_id.is_not(None)
+    )
+
+
+def contexts() -> Select[Any]:
+    """What is said to all jobs of each of `workflows`: apart, because it may be large, and they have many jobs."""
+    return select(WORKFLOWS.c.id, cast(WORKFLOWS.c.context, Text).label("context")).where(
+        WORKFLOWS.c.id == func.any(bindparam("workflows", type_=ARRAY(BigInteger)))
     )
 
 
