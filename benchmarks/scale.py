@@ -13,7 +13,8 @@ class Scale:
         front: how many are drained from the front of a long backlog.
         backlogs: how many wait.
         kept: how many have ended and are kept.
-        long: how many are drained while a snapshot is open.
+        long: how many are drained while a snapshot is open, and where a few percent count.
+        workflow: how many are the jobs of a workflow.
         commits: how many are put in one by one.
         bulk: how many are put in at once.
         samples: how many latencies are taken.
@@ -32,6 +33,7 @@ class Scale:
     backlogs: tuple[int, ...]
     kept: int
     long: int
+    workflow: int
     commits: int
     bulk: int
     samples: int
@@ -51,6 +53,7 @@ FULL = Scale(
     backlogs=(10_000, 100_000, 1_000_000),
     kept=5_000_000,
     long=100_000,
+    workflow=10_000,
     commits=500,
     bulk=10_000,
     samples=200,
@@ -69,6 +72,7 @@ QUICK = Scale(
     backlogs=(2_000, 20_000),
     kept=50_000,
     long=4_000,
+    workflow=2_000,
     commits=100,
     bulk=10_000,
     samples=20,

@@ -42,9 +42,9 @@ class Lane:
             yield process
 
     @contextlib.contextmanager
-    def filled_process(self, jobs: int) -> Iterator[Process]:
-        """A process that finds so many jobs more, on a server that has settled."""
-        with self.process() as process:
+    def filled_process(self, jobs: int, *options: str) -> Iterator[Process]:
+        """A process with more options that finds so many jobs more, on a server that has settled."""
+        with self.process(*options) as process:
             self._fill(process, jobs, 0)
             yield process
 

@@ -14,9 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from benchmarks.peers.contender import Missing
 from benchmarks.peers.own_table import FILL, QUEUE, OwnTable
 from benchmarks.peers.witness import Witness
-from sqla_oban import Job, QueueConfig, SqlaOban, insert_all, job, telemetry
+from sqla_oban import Job, QueueConfig, SqlaOban, Workflow, insert_all, job, telemetry
 from sqla_oban.errors import DeclarationError
 from sqla_oban.telemetry.events import JobFinished
+
+STAGES = 10
+"""Of a workflow: each waits for the last job of the one before it, which waits for all others of its own."""
 
 seen = Witness()
 
@@ -28,7 +31,12 @@ async def noop(number: int, nap: float = 0) -> None:
 
 
 class SqlaObanContender(OwnTable):
-    """Options: the driver, and `quiet` to enqueue without waking anybody."""
+    """Options: the driver, and any of
+
+    * `quiet` to enqueue without waking anybody,
+    * `limited` to run on all nodes together no more jobs than on each,
+    * `woven` to fill the queue with the jobs of one workflow.
+    """
 
     given = "`QueueConfig(limit=concurrency)`, everything else as it comes"
 
@@ -41,12 +49,23 @@ class SqlaObanContender(OwnTable):
         driver = self.options[0]
         return f"sqla_oban {version('sqla-oban')}, SQLAlchemy {version('sqlalchemy')}, {driver} {version(driver)}"
 
+    async def fill(self, jobs: int, nap: float) -> None:
+        if "woven" not in self.options:
+            await super().fill(jobs, nap)
+            return
+        engine = self._make_engine()
+        async with AsyncSession(engine) as session:
+            session.add(fan_outs(jobs, nap))
+            await session.commit()
+        await engine.dispose()
+
     @asynccontextmanager
     async def work(self, concurrency: int, witness: Witness) -> AsyncIterator[None]:
         global seen  # noqa: PLW0603 (a worker is a function of a module)
         seen = witness
         engine = self._make_engine()
-        async with SqlaOban(engine, queues={QUEUE: QueueConfig(limit=concurrency)}):
+        most = concurrency if "limited" in self.options else None
+        async with SqlaOban(engine, queues={QUEUE: QueueConfig(limit=concurrency, global_limit=most)}):
             yield
         await engine.dispose()
 
@@ -92,6 +111,19 @@ class SqlaObanContender(OwnTable):
 
     def _make_engine(self, **options: Any) -> AsyncEngine:
         return create_async_engine(make_url(self.url).set(drivername=f"postgresql+{self.options[0]}"), **options)
+
+
+def fan_outs(jobs: int, nap: float) -> Workflow:
+    """A workflow of so many jobs, a multiple of `STAGES`, in stages that begin with many at once and end with one."""
+    workflow, before = Workflow(name="bench"), list[str]()
+    width = jobs // STAGES
+    for first in range(0, width * STAGES, width):
+        *many, last = map(str, range(first, first + width))
+        for name in many:
+            workflow.add(name, noop.new(int(name), nap), deps=before)
+        workflow.add(last, noop.new(int(last), nap), deps=many)
+        before = [last]
+    return workflow
 
 
 contender = SqlaObanContender

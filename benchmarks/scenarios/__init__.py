@@ -9,14 +9,17 @@ from benchmarks.scenarios.committers import Committers
 from benchmarks.scenarios.cpu import Cpu
 from benchmarks.scenarios.drain import Drain
 from benchmarks.scenarios.enqueue import Enqueue
+from benchmarks.scenarios.features import Features
 from benchmarks.scenarios.idle import Idle
 from benchmarks.scenarios.kept import Kept
 from benchmarks.scenarios.latency import Latency
+from benchmarks.scenarios.limits import Limits
 from benchmarks.scenarios.memory import Memory
 from benchmarks.scenarios.nodes import Nodes
 from benchmarks.scenarios.pgbench import Pgbench
 from benchmarks.scenarios.schedule import Schedule
 from benchmarks.scenarios.snapshot import Snapshot
+from benchmarks.scenarios.workflow import Workflow
 from benchmarks.scenarios.writes import Writes
 
 IN_ORDER: tuple[type[Scenario], ...] = (
@@ -25,6 +28,9 @@ IN_ORDER: tuple[type[Scenario], ...] = (
     Kept,
     Snapshot,
     Nodes,
+    Features,
+    Limits,
+    Workflow,
     Enqueue,
     Committers,
     Pgbench,

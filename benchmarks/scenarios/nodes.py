@@ -1,18 +1,13 @@
 """Whether more processes on one queue make it faster, or at least not slower."""
 
-import contextlib
-import time
 from collections.abc import Mapping, Sequence
 
-from benchmarks.contenders import BARE
-from benchmarks.failure import Unmeasured
+from benchmarks.crowd import drain_by_many
 from benchmarks.goal import Goal
-from benchmarks.process import Process
 from benchmarks.scenario import Lane, Scenario, ours
 from benchmarks.units import Unit
 
 CONCURRENCY = 20
-LOOK = 0.1
 
 
 class Nodes(Scenario):
@@ -42,27 +37,4 @@ class Nodes(Scenario):
     def measure(self, lane: Lane) -> Mapping[str, float]:
         lane.refresh()
         number = self.scale.nodes[self.variants.index(lane.variant)]
-        with contextlib.ExitStack() as stack:
-            nodes = [stack.enter_context(lane.process()) for _ in range(number)]
-            for node in nodes:
-                node.request("serve", concurrency=CONCURRENCY)
-            for node in nodes:
-                node.answer()
-            with lane.process(*(["ring"] if lane.entrant == BARE else [])) as process:
-                process.ask("insert", jobs=self.scale.jobs)
-            return {lane.variant: self._rate(nodes)}
-
-    def _rate(self, nodes: Sequence[Process]) -> float:
-        deadline = time.monotonic() + self.scale.budget
-        while True:
-            seen = [node.ask("seen") for node in nodes]
-            count: int = sum(answer["count"] for answer in seen)
-            if count >= self.scale.jobs or time.monotonic() > deadline:
-                break
-            time.sleep(LOOK)
-        if count > self.scale.jobs:
-            raise Unmeasured(f"started {self.scale.jobs} jobs {count} times")
-        moments: list[float] = [moment for answer in seen for moment in answer["moments"]]
-        if len(moments) < 2 or max(moments) == min(moments):
-            raise Unmeasured(f"started {count} jobs within {self.scale.budget:g} s")
-        return count / (max(moments) - min(moments))
+        return {lane.variant: drain_by_many(lane, self.scale, nodes=number, concurrency=CONCURRENCY)}

@@ -10,13 +10,17 @@ from benchmarks.bench import Bench
 from benchmarks.contenders import OUR_OWN, OURS, Entrant
 from benchmarks.failure import Unmeasured
 from benchmarks.goal import Goal
+from benchmarks.peers.sqla_oban import fan_outs
 from benchmarks.report import Report, Section
 from benchmarks.scale import Scale
 from benchmarks.scenario import Lane, Scenario, percentile
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.scenarios.enqueue import Enqueue
+from benchmarks.scenarios.features import INDEXES, WITH, WITHOUT, Features, drop_features
+from benchmarks.scenarios.limits import Limits
 from benchmarks.scenarios.schedule import Schedule
 from benchmarks.scenarios.snapshot import Snapshot
+from benchmarks.scenarios.workflow import Workflow
 from benchmarks.table import Cell, Table
 from benchmarks.units import Unit
 
@@ -27,6 +31,7 @@ TINY = Scale(
     backlogs=(50, 100),
     kept=100,
     long=50,
+    workflow=50,
     commits=5,
     bulk=50,
     samples=5,
@@ -48,7 +53,7 @@ def bench() -> Iterator[Bench]:
         yield bench
 
 
-@pytest.mark.parametrize("scenario", [Snapshot, Enqueue, Schedule])
+@pytest.mark.parametrize("scenario", [Snapshot, Enqueue, Schedule, Features, Limits, Workflow])
 def test_a_scenario_measures_each_contender_in_every_column(bench: Bench, scenario: type[Scenario]) -> None:
     table = bench.run(scenario(TINY))
 
@@ -76,6 +81,39 @@ def test_what_fails_has_its_reason_in_the_table(bench: Bench) -> None:
 
     assert "| sqla_oban | 7 |" in written
     assert "1. bare SQL: out of order" in written
+
+
+TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'oban_jobs'::regclass AND NOT tgisinternal"
+THEIR_INDEXES = "SELECT count(*) FROM pg_indexes WHERE tablename = 'oban_jobs' AND indexname = ANY(%s)"
+
+
+class Dropped(Features):
+    """Counts what the features have on the table, in place of draining it."""
+
+    def measure(self, lane: Lane) -> Mapping[str, float]:
+        lane.refresh()
+        if lane.variant == WITHOUT:
+            drop_features(lane)
+        triggers = {name for (name,) in lane.server.sql(TRIGGERS, database=lane.database)}
+        assert "oban_jobs_wake" in triggers
+        ((indexes,),) = lane.server.sql(THEIR_INDEXES, list(INDEXES), database=lane.database)
+        return {lane.variant: len(triggers - {"oban_jobs_wake"}) + indexes}
+
+
+def test_without_the_features_nothing_of_them_is_left_on_the_table(bench: Bench) -> None:
+    table = bench.run(Dropped(TINY))
+
+    assert table.median(Cell(OURS.name, WITHOUT)) == 0
+    assert (table.median(Cell(OURS.name, WITH)) or 0) > 2 * len(INDEXES)
+
+
+def test_a_workflow_is_a_chain_of_fan_outs() -> None:
+    nodes = fan_outs(50, 0).graph.nodes
+
+    assert len(nodes) == 50
+    assert [name for name, node in nodes.items() if not node.deps] == ["0", "1", "2", "3"]
+    assert list(nodes["4"].deps) == ["0", "1", "2", "3"]
+    assert {name for name, node in nodes.items() if list(node.deps) == ["4"]} == {"5", "6", "7", "8"}
 
 
 class Unstartable(Impossible):
