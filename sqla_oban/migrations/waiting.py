@@ -16,22 +16,23 @@ UPGRADE = (
     END
     $oban$
     """,
-    # Whoever ends the job, and by whatever statement. It takes the mark away, so that it tells once.
+    # Whoever ends the job, and by whatever statement. The mark stays: a job that is made to run again before those who
+    # wait for it have looked ends once more, and nobody marks it anew.
     """
     CREATE OR REPLACE FUNCTION {schema}.oban_jobs_ended() RETURNS trigger LANGUAGE plpgsql AS $oban$
     BEGIN
       PERFORM {schema}.oban_tell_end(NEW.id);
-      NEW.awaited_until := NULL;
-      RETURN NEW;
+      RETURN NULL;
     END
     $oban$
     """,
     f"""
-    CREATE OR REPLACE TRIGGER oban_jobs_ended BEFORE UPDATE OF state ON {{schema}}.oban_jobs FOR EACH ROW
+    CREATE OR REPLACE TRIGGER oban_jobs_ended AFTER UPDATE OF state ON {{schema}}.oban_jobs FOR EACH ROW
       WHEN (NEW.awaited_until IS NOT NULL AND NEW.state IN ('completed', 'cancelled', 'discarded')
         AND {TOLD.format(job="NEW.")})
       EXECUTE FUNCTION {{schema}}.oban_jobs_ended()
     """,
+    # What has ended has been told of.
     """
     CREATE OR REPLACE FUNCTION {schema}.oban_jobs_deleted() RETURNS trigger LANGUAGE plpgsql AS $oban$
     BEGIN
@@ -42,7 +43,8 @@ UPGRADE = (
     """,
     f"""
     CREATE OR REPLACE TRIGGER oban_jobs_deleted AFTER DELETE ON {{schema}}.oban_jobs FOR EACH ROW
-      WHEN (OLD.awaited_until IS NOT NULL AND {TOLD.format(job="OLD.")})
+      WHEN (OLD.awaited_until IS NOT NULL AND OLD.state NOT IN ('completed', 'cancelled', 'discarded')
+        AND {TOLD.format(job="OLD.")})
       EXECUTE FUNCTION {{schema}}.oban_jobs_deleted()
     """,
     # A job that is put aside until a signal comes, which has come meanwhile. Why none is missed: queries/signal.py.

@@ -175,12 +175,13 @@ UPGRADE = (
               AND EXISTS (SELECT FROM {schema}.oban_workflow_edges e
                            WHERE e.downstream_id = j.id AND e.cancelled_at = j.cancelled_at)
             ORDER BY j.id FOR UPDATE OF j SKIP LOCKED);
+        -- Who waits for his turn in a chain has been released: to do so again would only suspend him again, for ever.
         SELECT array_agg(id) INTO touched FROM (
           SELECT j.id FROM {schema}.oban_jobs j
            WHERE j.id = ANY(touched) AND j.state = 'suspended' AND j.workflow_id = ANY(flows)
              AND (EXISTS (SELECT FROM {schema}.oban_workflow_edges e
                            WHERE e.downstream_id = j.id AND e.state = 'broken')
-               OR NOT EXISTS (SELECT FROM {schema}.oban_workflow_edges e
+               OR j.chain_waits IS NOT TRUE AND NOT EXISTS (SELECT FROM {schema}.oban_workflow_edges e
                                WHERE e.downstream_id = j.id AND e.state = 'open'))
            ORDER BY j.id FOR UPDATE OF j SKIP LOCKED) ready;
         CONTINUE WHEN touched IS NULL;

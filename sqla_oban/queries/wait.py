@@ -6,6 +6,7 @@ whoever brings that about, in the transaction that does. No end is missed, and n
 1. the mark is committed: with the job itself, or by an UPDATE that finds it unfinished;
 2. whoever waits LISTENs, and looks at the row after that (and whenever hearing begins anew).
 
+The mark stays until its time, so that a job that is retried before anybody has looked tells of its next end as well.
 What ends the job locks its row. Before (1) it leaves a row that is final, or gone, for (2) to see; after (1) it finds
 the mark and tells, and is either visible to (2) or commits later, and is heard. A notice is only a hint: it says
 which row to look at, and the row says how the job ended, in one statement, state, result and error together. What

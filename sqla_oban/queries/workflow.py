@@ -9,6 +9,7 @@ from sqlalchemy import (
     Float,
     Select,
     Text,
+    and_,
     bindparam,
     cast,
     column,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -169,7 +171,8 @@ def _merged() -> ColumnElement[Any]:
 def overdue() -> Executable:
     """Notes up to `batch` jobs that nobody has settled, and returns them; the commit settles them.
 
-    Those are jobs that have ended, or are gone, on which an edge still waits; and jobs that wait for no edge.
+    Those are jobs that have ended, or are gone, on which an edge still waits; and jobs that wait for no edge, nor for
+    their turn in a chain: there may be any number of these, and they would fill each batch.
     """
     unfinished = JOBS.alias("upstream")
     ended = (
@@ -183,7 +186,9 @@ def overdue() -> Executable:
     waits = exists().where(EDGES.c.downstream_id == JOBS.c.id, EDGES.c.state == constant("open"))
     broken = exists().where(EDGES.c.downstream_id == JOBS.c.id, EDGES.c.state == constant("broken"))
     free = select(JOBS.c.workflow_id, JOBS.c.id).where(
-        JOBS.c.workflow_id.is_not(None), in_states(JobState.SUSPENDED), or_(not_(waits), broken)
+        JOBS.c.workflow_id.is_not(None),
+        in_states(JobState.SUSPENDED),
+        or_(and_(not_(waits), JOBS.c.chain_waits.is_not(true())), broken),
     )
     found = ended.union(free).limit(bindparam("batch", type_=BigInteger)).subquery()
     xid = cast(cast(func.pg_current_xact_id(), Text), BigInteger)

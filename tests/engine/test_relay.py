@@ -100,7 +100,6 @@ async def test_a_client_enqueues_a_job_and_waits_for_its_result(client: SqlaOban
     await start(queues={"default": 5})
     assert await client.relay(double.new(21)) == 42
     assert await client.relay(double.new("x" * 1_000_000), timeout=timedelta(minutes=1)) == "x" * 2_000_000
-    assert await table.scalar("SELECT count(awaited_until) FROM oban_jobs") == 0
     assert await connections(table) == 1
 
 
