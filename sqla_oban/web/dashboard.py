@@ -24,6 +24,7 @@ from sqla_oban.web.endpoints import change, page
 from sqla_oban.web.guard import Guard
 from sqla_oban.web.pages import fleet
 from sqla_oban.web.pages import jobs as job_pages
+from sqla_oban.web.pages.health import health
 from sqla_oban.web.pages.overview import overview
 from sqla_oban.web.rendering import View, whole
 from sqla_oban.web.shared import Shared
@@ -95,6 +96,7 @@ def _routes(board: Board) -> list[BaseRoute]:
         page(board, "/crons", fleet.crons),
         page(board, "/crons/new", fleet.new_cron, action=Action.CREATE_CRONS),
         page(board, "/nodes", fleet.nodes),
+        page(board, "/health", health),
         *(
             change(board, f"/jobs/{verb}", action, partial(jobs.ask, action), default="/jobs")
             for verb, action in jobs_changes.items()

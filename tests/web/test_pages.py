@@ -10,15 +10,17 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from sqla_oban import JobState, SqlaOban
+from sqla_oban.doctor.finding import Finding, Verdict
 from sqla_oban.telemetry import hidden, only
 from sqla_oban.web import dashboard
 from sqla_oban.web.guard import POLICY
+from sqla_oban.web.pages import health
 from tests.queries.table import PAST, Table, ago
 from tests.shop import noop
 from tests.web.conftest import TRACE, everything
 
 HOSTILE = "<script>alert(1)</script>\"'&"
-PAGES = ["/", "/jobs", *(f"/jobs?state={state}" for state in JobState), "/queues", "/crons", "/nodes"]
+PAGES = ["/", "/jobs", *(f"/jobs?state={state}" for state in JobState), "/queues", "/crons", "/nodes", "/health"]
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ async def stored(table: Table, engine: AsyncEngine) -> dict[str, int]:
         **{f"{moment}_at": PAST for moment in ("attempted", "completed", "discarded", "cancelled")},
     }
     ids = {str(state): await table.add(state=f"'{state}'", attempt="1", **common) for state in JobState}
-    meta = json.dumps({"ttl": 60, "local_limit": 5, "running": 2}).replace(":", ": ")
+    meta = json.dumps({"ttl": 60, "local_limit": 5, "running": 2, "hearing": False}).replace(":", ": ")
     await table.scalar(
         "INSERT INTO oban_producers (uuid, name, node, queue, meta) "
         f"VALUES (gen_random_uuid(), 'Oban', '{name}', '{name}', '{meta}') RETURNING 1"
@@ -161,3 +163,26 @@ async def test_a_question_that_takes_too_long_is_told_so(table: Table, engine: A
     async with engine.connect() as other, other.begin():
         await other.exec_driver_sql("LOCK oban_jobs IN ACCESS EXCLUSIVE MODE")
         assert "longer than 0.2 seconds" in await visit(timeout=0.2).get("/jobs", 503)
+
+
+async def test_health_tells_the_worst_first_with_what_to_do_about_it(stored: dict[str, int], visit: Any) -> None:
+    html = await visit().get("/health")
+    deaf, nobody = html.index("hears no notifications, and polls"), html.index(">ok</span>")
+    assert html.index("behind a pooler give it listen_url") < nobody
+    assert deaf < nobody
+
+
+async def test_one_diagnosis_is_for_all_who_look(
+    engine: AsyncEngine, visit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[SqlaOban] = []
+
+    async def diagnosed(oban: SqlaOban) -> list[Finding]:
+        asked.append(oban)
+        return [Finding("nodes", Verdict.NOTE, "they differ")]
+
+    monkeypatch.setattr(health, "diagnosed", diagnosed)
+    app = dashboard(SqlaOban(engine))
+    for _ in range(3):
+        assert "they differ" in await visit(app).get("/health")
+    assert len(asked) == 1
