@@ -25,7 +25,7 @@ class Shared:
         self._answers: dict[Hashable, tuple[float, asyncio.Task[Any]]] = {}
 
     async def get(self, key: Hashable, question: Callable[[], Awaitable[T]], *, lifetime: float = 0.0) -> T:
-        """The answer to the question that `key` stands for; `lifetime` is its own, where it is longer than that of all."""
+        """The answer to the question that `key` stands for, good for `lifetime` seconds if that is longer."""
         now = asyncio.get_running_loop().time()
         until, task = self._answers.get(key, (0.0, None))
         if task is None or until < now or (task.done() and (task.cancelled() or task.exception() is not None)):

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from sqla_oban import JobState, SqlaOban
+from sqla_oban import JobState, SqlaOban, Workflow
 from sqla_oban.doctor.finding import Finding, Verdict
 from sqla_oban.telemetry import hidden, only
 from sqla_oban.web import dashboard
@@ -20,7 +20,16 @@ from tests.shop import noop
 from tests.web.conftest import TRACE, everything
 
 HOSTILE = "<script>alert(1)</script>\"'&"
-PAGES = ["/", "/jobs", *(f"/jobs?state={state}" for state in JobState), "/queues", "/crons", "/nodes", "/health"]
+PAGES = [
+    "/",
+    "/jobs",
+    *(f"/jobs?state={state}" for state in JobState),
+    "/queues",
+    "/crons",
+    "/nodes",
+    "/health",
+    "/workflows",
+]
 
 
 @pytest.fixture
@@ -43,6 +52,10 @@ async def stored(table: Table, engine: AsyncEngine) -> dict[str, int]:
         "INSERT INTO oban_producers (uuid, name, node, queue, meta) "
         f"VALUES (gen_random_uuid(), 'Oban', '{name}', '{name}', '{meta}') RETURNING 1"
     )
+    workflow = Workflow(name=HOSTILE)
+    workflow.add(HOSTILE, noop.new())
+    async with AsyncSession(engine) as session, session.begin():
+        session.add(workflow)
     await SqlaOban(engine).crons.create(HOSTILE, "@daily", noop.new())
     return ids
 
@@ -98,7 +111,9 @@ async def test_what_python_cannot_read_is_shown_as_it_is(table: Table, visit: An
 
 @pytest.mark.parametrize(("path", "status"), [("/jobs/1", 404), ("/nowhere", 404), ("/jobs/99999999999999999999", 404),
     ("/jobs?state=odd", 400), ("/jobs?after=odd", 400), ("/jobs?q=odd:1", 400), ("/jobs?q=%00", 400),
-    ("/jobs?state=completed&after=WyJ4IiwgIjEiXQ==", 400), ("/jobs/1/edit", 403), ("/crons/new", 403)])  # fmt: skip
+    ("/jobs?state=completed&after=WyJ4IiwgIjEiXQ==", 400), ("/workflows/1", 404),
+    ("/workflows/99999999999999999999", 404), ("/workflows?before=odd", 400),
+    ("/jobs/1/edit", 403), ("/crons/new", 403)])  # fmt: skip
 async def test_what_is_wrong_with_an_address_is_said(path: str, status: int, engine: AsyncEngine, visit: Any) -> None:
     assert '<p class="code">' in await visit().get(path, status)
 
@@ -186,3 +201,34 @@ async def test_one_diagnosis_is_for_all_who_look(
     for _ in range(3):
         assert "they differ" in await visit(app).get("/health")
     assert len(asked) == 1
+
+
+async def test_a_workflow_is_drawn_with_each_job_behind_what_it_waits_for(
+    stored: dict[str, int], engine: AsyncEngine, visit: Any
+) -> None:
+    workflow = Workflow(name="import")
+    for name, deps in {"extract": [], "left": ["extract"], HOSTILE: ["extract"], "report": ["left", HOSTILE]}.items():
+        workflow.add(name, noop.new(), deps=deps)
+    async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+        session.add(workflow)
+    html = await visit().get(f"/workflows/{workflow.id}")
+    assert "<script>alert" not in html
+    assert "style=" not in html
+    columns = [html.split(f'href="/jobs/{one.id}"')[1].split(' x="')[1].split('"')[0] for one in workflow.jobs.values()]
+    assert columns == ["0", "260", "260", "520"]
+    assert html.count("M190 ") + html.count("M450 ") == 4
+    assert "3 suspended" in await visit().get("/workflows")
+
+
+async def test_a_list_of_workflows_leads_through_its_pages(engine: AsyncEngine, visit: Any) -> None:
+    async with AsyncSession(engine) as session, session.begin():
+        for _ in range(65):
+            workflow = Workflow(name="import")
+            workflow.add("one", noop.new())
+            session.add(workflow)
+    visitor, path, seen = visit(), "/workflows", []
+    while path:
+        html = await visitor.get(path)
+        seen.append(html.count("data-row"))
+        path = html.split('rel="next" href="')[1].split('"')[0] if 'rel="next"' in html else ""
+    assert seen == [30, 30, 5]
