@@ -11,6 +11,7 @@ from starlette.routing import Mount
 
 from sqla_oban import JobState, SqlaOban, Workflow
 from sqla_oban.doctor.finding import Finding, Verdict
+from sqla_oban.engine.heartbeat import VERSION
 from sqla_oban.telemetry import hidden, only
 from sqla_oban.web import dashboard
 from sqla_oban.web.guard import POLICY
@@ -232,3 +233,31 @@ async def test_a_list_of_workflows_leads_through_its_pages(engine: AsyncEngine, 
         seen.append(html.count("data-row"))
         path = html.split('rel="next" href="')[1].split('"')[0] if 'rel="next"' in html else ""
     assert seen == [30, 30, 5]
+
+
+@pytest.mark.parametrize(
+    ("told", "seen"),
+    [
+        ({"version": "9.1", "hearing": True}, ["9.1", ">notifications<"]),
+        ({"hearing": False}, ["it polls"]),
+        ({"clock": 0}, ["behind PostgreSQL"]),
+        ({"clock": 1e12}, ["ahead of PostgreSQL"]),
+        ({"clock": "soon", "version": HOSTILE}, [">notifications<"]),
+    ],
+)
+async def test_a_node_is_shown_with_what_it_tells_of_itself(
+    told: dict[str, Any], seen: list[str], table: Table, visit: Any
+) -> None:
+    meta = json.dumps({"ttl": 60, **told}).replace("'", "''")
+    await table.add_producer(beaten=ago(1), meta=meta)
+    html = await visit().get("/nodes")
+    assert all(one in html for one in seen)
+    assert "<script>alert" not in html
+    assert ("PostgreSQL" in html) == isinstance(told.get("clock"), int | float)
+
+
+async def test_a_node_that_runs_tells_its_version_and_that_its_clock_is_right(start: Any, visit: Any) -> None:
+    await start(queues={"mail": 3}, node="web-1")
+    html = await visit().get("/nodes")
+    assert f">{VERSION}<" in html
+    assert "as PostgreSQL" in html
