@@ -11,6 +11,7 @@ from sqla_oban.cli.operating.cron import cron
 from sqla_oban.cli.operating.jobs import jobs
 from sqla_oban.cli.operating.queues import queues
 from sqla_oban.cli.operating.top import top
+from sqla_oban.cli.operating.workflows import workflows
 from sqla_oban.cli.run import run
 from sqla_oban.cli.web import web
 
@@ -21,5 +22,5 @@ def commands() -> None:
     """Background jobs in your own PostgreSQL, through your own SQLAlchemy."""
 
 
-for command in (check, completion, cron, demo, doctor, jobs, migrate, queues, run, top, web):
+for command in (check, completion, cron, demo, doctor, jobs, migrate, queues, run, top, web, workflows):
     commands.add_command(command)

@@ -23,6 +23,7 @@ def producers() -> Select[Any]:
             meta.op("->>", return_type=Text())(constant("running")).label("running"),
             (meta.op("->>")(constant("paused")) == constant("true")).label("paused"),
             func.coalesce(meta.has_key("ttl"), False).label("ours"),
+            *(meta.op("->>", return_type=Text())(constant(key)).label(key) for key in ("version", "hearing", "clock")),
             epoch(PRODUCERS.c.started_at).label("started_at"),
             epoch(PRODUCERS.c.updated_at).label("beaten_at"),
             (~expired()).label("alive"),

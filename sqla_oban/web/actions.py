@@ -18,6 +18,8 @@ class Action(StrEnum):
     DELETE_JOBS = "delete_jobs"
     EDIT_JOBS = "edit_jobs"
     """Change worker, arguments and the rest: who may do this can have any worker run with anything."""
+    RETRY_WORKFLOWS = "retry_workflows"
+    CANCEL_WORKFLOWS = "cancel_workflows"
     PAUSE_QUEUES = "pause_queues"
     """Pause and resume them."""
     SCALE_QUEUES = "scale_queues"

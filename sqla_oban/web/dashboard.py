@@ -19,11 +19,13 @@ from sqla_oban.telemetry.redaction import Redaction, shown
 from sqla_oban.web import csrf
 from sqla_oban.web.actions import Action, Authorize, User, authenticated_name, read_only
 from sqla_oban.web.board import Board
-from sqla_oban.web.commands import crons, jobs, queues
+from sqla_oban.web.commands import crons, jobs, queues, workflows
 from sqla_oban.web.endpoints import change, page
 from sqla_oban.web.guard import Guard
 from sqla_oban.web.pages import fleet
 from sqla_oban.web.pages import jobs as job_pages
+from sqla_oban.web.pages import workflows as workflow_pages
+from sqla_oban.web.pages.health import health
 from sqla_oban.web.pages.overview import overview
 from sqla_oban.web.rendering import View, whole
 from sqla_oban.web.shared import Shared
@@ -42,7 +44,7 @@ def dashboard(
     refresh: float = 2.0,
     timeout: float = 2.0,
 ) -> Starlette:
-    """An ASGI application that shows jobs, queues, nodes and the crontab, live, and lets those change them who may.
+    """An ASGI application that shows jobs, workflows, queues, crontab and nodes, live, and lets change them who may.
 
     Mount it in any ASGI application, behind what says who somebody is: it asks for no password. Without `authorize` it
     changes nothing, but whoever reaches it sees everything.
@@ -54,7 +56,8 @@ def dashboard(
         user: who that is, for the record; default: whom Starlette's AuthenticationMiddleware has found. Whatever is
             changed, and whatever was refused, is told as the telemetry event `OperatorActed`.
         args, meta: what is shown of jobs' arguments and meta: `telemetry.shown`, `hidden`, `only("name", ...)` or a
-            function. What is not shown as it is can be neither searched nor edited. Errors are shown as they are.
+            function. What is not shown as it is can be neither searched nor edited. Errors are shown as they are,
+            and so are statements that the page on health names.
         refresh: seconds between two looks while somebody watches.
         timeout: seconds after which PostgreSQL gives up on a question.
 
@@ -91,15 +94,22 @@ def _routes(board: Board) -> list[BaseRoute]:
         page(board, "/jobs", job_pages.jobs),
         page(board, "/jobs/{id:int}", job_pages.job),
         page(board, "/jobs/{id:int}/edit", job_pages.edit, action=Action.EDIT_JOBS),
+        page(board, "/workflows", workflow_pages.workflows),
+        page(board, "/workflows/{id:int}", workflow_pages.workflow),
         page(board, "/queues", fleet.queues),
         page(board, "/crons", fleet.crons),
         page(board, "/crons/new", fleet.new_cron, action=Action.CREATE_CRONS),
         page(board, "/nodes", fleet.nodes),
+        page(board, "/health", health),
         *(
             change(board, f"/jobs/{verb}", action, partial(jobs.ask, action), default="/jobs")
             for verb, action in jobs_changes.items()
         ),
         change(board, "/jobs/{id:int}/edit", Action.EDIT_JOBS, jobs.ask_edit, default="/jobs"),
+        change(
+            board, "/workflows/{id:int}/cancel", Action.CANCEL_WORKFLOWS, workflows.ask_cancel, default="/workflows"
+        ),
+        change(board, "/workflows/{id:int}/retry", Action.RETRY_WORKFLOWS, workflows.ask_retry, default="/workflows"),
         change(board, "/queues/pause", Action.PAUSE_QUEUES, queues.ask_pause, default="/queues"),
         change(board, "/queues/resume", Action.PAUSE_QUEUES, queues.ask_resume, default="/queues"),
         change(board, "/queues/scale", Action.SCALE_QUEUES, queues.ask_scale, default="/queues"),

@@ -24,12 +24,12 @@ class Shared:
         self._lifetime = lifetime
         self._answers: dict[Hashable, tuple[float, asyncio.Task[Any]]] = {}
 
-    async def get(self, key: Hashable, question: Callable[[], Awaitable[T]]) -> T:
-        """The answer to the question that `key` stands for."""
+    async def get(self, key: Hashable, question: Callable[[], Awaitable[T]], *, lifetime: float = 0.0) -> T:
+        """The answer to the question that `key` stands for, good for `lifetime` seconds if that is longer."""
         now = asyncio.get_running_loop().time()
         until, task = self._answers.get(key, (0.0, None))
         if task is None or until < now or (task.done() and (task.cancelled() or task.exception() is not None)):
-            task = asyncio.create_task(self._ask(key, question))
+            task = asyncio.create_task(self._ask(key, question, lifetime))
             self._answers.pop(key, None)
             self._answers[key] = (float("inf"), task)
             while len(self._answers) > MOST:
@@ -40,11 +40,11 @@ class Shared:
         """Ask everything anew: something was changed."""
         self._answers.clear()
 
-    async def _ask(self, key: Hashable, question: Callable[[], Awaitable[T]]) -> T:
+    async def _ask(self, key: Hashable, question: Callable[[], Awaitable[T]], lifetime: float) -> T:
         clock = asyncio.get_running_loop().time
         began = clock()
         answer = await question()
         if key in self._answers and self._answers[key][1] is asyncio.current_task():
-            good_for = max(self._lifetime, REST * (clock() - began))
+            good_for = max(self._lifetime, lifetime, REST * (clock() - began))
             self._answers[key] = (clock() + good_for, self._answers[key][1])
         return answer

@@ -187,7 +187,8 @@ async def test_the_keyboard_leads_everywhere(table: Table, browse: Any) -> None:
     ids = [await table.add(state="'discarded'", discarded_at=ago(age)) for age in (30, 60)]
     browser = await browse()
     await browser.open("/")
-    for key, path in (("q", "queues"), ("c", "crons"), ("n", "nodes"), ("o", ""), ("j", "jobs")):
+    places = {"w": "workflows", "q": "queues", "h": "health", "c": "crons", "n": "nodes", "o": "", "j": "jobs"}
+    for key, path in places.items():
         await browser.press(key)
         await browser.is_at(f"/oban/{path}")
     await browser.open("/jobs?state=discarded")

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from sqla_oban import SqlaOban
+from sqla_oban import SqlaOban, Workflow
 from sqla_oban.telemetry.events import OperatorActed, QueuePaused, QueueResumed, QueueScaled
 from sqla_oban.web import Action
 from tests.queries.table import PAST, Table, ago
@@ -18,6 +18,8 @@ CHANGES = {
     "/jobs/cancel": Action.CANCEL_JOBS,
     "/jobs/delete": Action.DELETE_JOBS,
     "/jobs/1/edit": Action.EDIT_JOBS,
+    "/workflows/1/cancel": Action.CANCEL_WORKFLOWS,
+    "/workflows/1/retry": Action.RETRY_WORKFLOWS,
     "/queues/pause": Action.PAUSE_QUEUES,
     "/queues/resume": Action.PAUSE_QUEUES,
     "/queues/scale": Action.SCALE_QUEUES,
@@ -34,7 +36,7 @@ FIELDS = {
 
 async def contents(table: Table) -> list[Any]:
     rows: list[Any] = []
-    for name in ("oban_jobs", "oban_queues", "oban_crons"):
+    for name in ("oban_jobs", "oban_workflows", "oban_queues", "oban_crons"):
         rows += (await table.connection.exec_driver_sql(f"SELECT t::text FROM {name} t ORDER BY 1")).scalars().all()
     return rows
 
@@ -42,6 +44,12 @@ async def contents(table: Table) -> list[Any]:
 @pytest.fixture
 async def stored(table: Table, engine: AsyncEngine) -> int:
     await SqlaOban(engine).crons.create("nightly", "@daily", noop.new())
+    workflow = Workflow(name="import")
+    workflow.add("one", noop.new())
+    workflow.add("two", noop.new())
+    async with AsyncSession(engine) as session, session.begin():
+        session.add(workflow)
+    await table.scalar("UPDATE oban_jobs SET state = 'cancelled' WHERE workflow_name = 'two' RETURNING 1")
     return await table.add(state="'scheduled'", scheduled_at=ago(-900))
 
 
@@ -64,7 +72,7 @@ async def test_without_a_word_of_the_host_nothing_can_be_changed(
     assert await contents(table) == before
     (event,) = events.of(OperatorActed)
     assert (event.action, event.refused) == (CHANGES[path], "not allowed")
-    for page in ("/", "/jobs", "/jobs/1", "/queues", "/crons"):
+    for page in ("/", "/jobs", "/jobs/1", "/workflows/1", "/queues", "/crons"):
         html = await visitor.get(page)
         assert 'method="post" action' not in html
         assert "formaction" not in html
@@ -183,6 +191,22 @@ async def test_what_is_wrong_with_an_edit_is_said_and_nothing_changes(
 async def test_a_job_that_runs_cannot_be_edited(table: Table, visit: Any) -> None:
     job = await table.add_executing()
     assert "is executing" in await visit(authorize=everything).post(f"/jobs/{job}/edit", queue="other")
+
+
+async def test_workflows_are_cancelled_and_brought_back(
+    stored: int, table: Table, visit: Any, events: Recorder
+) -> None:
+    visitor = visit(authorize=everything, user=lambda _: "ada")
+    html = await visitor.get("/workflows/1")
+    assert "/workflows/1/retry" in html
+    assert "/workflows/1/cancel" in html
+    assert await visitor.post("/workflows/1/cancel") == "import: 1 job was cancelled."
+    assert "/workflows/1/cancel" not in await visitor.get("/workflows/1")
+    assert await visitor.post("/workflows/1/retry") == "import: 2 jobs were brought back."
+    assert sorted((await table.states()).values()) == ["available", "available", "scheduled"]
+    told = [(event.action, event.user, event.on, event.count) for event in events.of(OperatorActed)]
+    assert told == [("cancel_workflows", "ada", ("1",), 1), ("retry_workflows", "ada", ("1",), 2)]
+    await visitor.post("/workflows/2/cancel", 404)
 
 
 async def test_queues_are_paused_resumed_and_scaled(

@@ -33,6 +33,17 @@ async def test_those_who_ask_the_same_get_the_answer_to_one_question() -> None:
     assert await shared.get("counts", question) == 3
 
 
+async def test_an_answer_can_be_good_for_longer_than_others() -> None:
+    shared, asked = Shared(lifetime=0), iter(range(9))
+
+    async def question() -> int:
+        return next(asked)
+
+    for _ in range(2):
+        assert await shared.get("diagnosis", question, lifetime=60) == 0
+        await asyncio.sleep(0.01)  # time itself is what passes here
+
+
 async def test_a_question_that_failed_is_asked_again() -> None:
     shared, answers = Shared(lifetime=60), iter([TooSlow("later"), 7])
 

@@ -5,20 +5,32 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from sqla_oban import JobState, SqlaOban
+from sqla_oban import JobState, SqlaOban, Workflow
+from sqla_oban.doctor.finding import Finding, Verdict
+from sqla_oban.engine.heartbeat import VERSION
 from sqla_oban.telemetry import hidden, only
 from sqla_oban.web import dashboard
 from sqla_oban.web.guard import POLICY
+from sqla_oban.web.pages import health
 from tests.queries.table import PAST, Table, ago
 from tests.shop import noop
 from tests.web.conftest import TRACE, everything
 
 HOSTILE = "<script>alert(1)</script>\"'&"
-PAGES = ["/", "/jobs", *(f"/jobs?state={state}" for state in JobState), "/queues", "/crons", "/nodes"]
+PAGES = [
+    "/",
+    "/jobs",
+    *(f"/jobs?state={state}" for state in JobState),
+    "/queues",
+    "/crons",
+    "/nodes",
+    "/health",
+    "/workflows",
+]
 
 
 @pytest.fixture
@@ -36,11 +48,15 @@ async def stored(table: Table, engine: AsyncEngine) -> dict[str, int]:
         **{f"{moment}_at": PAST for moment in ("attempted", "completed", "discarded", "cancelled")},
     }
     ids = {str(state): await table.add(state=f"'{state}'", attempt="1", **common) for state in JobState}
-    meta = json.dumps({"ttl": 60, "local_limit": 5, "running": 2}).replace(":", ": ")
+    meta = json.dumps({"ttl": 60, "local_limit": 5, "running": 2, "hearing": False}).replace(":", ": ")
     await table.scalar(
         "INSERT INTO oban_producers (uuid, name, node, queue, meta) "
         f"VALUES (gen_random_uuid(), 'Oban', '{name}', '{name}', '{meta}') RETURNING 1"
     )
+    workflow = Workflow(name=HOSTILE)
+    workflow.add(HOSTILE, noop.new())
+    async with AsyncSession(engine) as session, session.begin():
+        session.add(workflow)
     await SqlaOban(engine).crons.create(HOSTILE, "@daily", noop.new())
     return ids
 
@@ -96,7 +112,9 @@ async def test_what_python_cannot_read_is_shown_as_it_is(table: Table, visit: An
 
 @pytest.mark.parametrize(("path", "status"), [("/jobs/1", 404), ("/nowhere", 404), ("/jobs/99999999999999999999", 404),
     ("/jobs?state=odd", 400), ("/jobs?after=odd", 400), ("/jobs?q=odd:1", 400), ("/jobs?q=%00", 400),
-    ("/jobs?state=completed&after=WyJ4IiwgIjEiXQ==", 400), ("/jobs/1/edit", 403), ("/crons/new", 403)])  # fmt: skip
+    ("/jobs?state=completed&after=WyJ4IiwgIjEiXQ==", 400), ("/workflows/1", 404),
+    ("/workflows/99999999999999999999", 404), ("/workflows?before=odd", 400),
+    ("/jobs/1/edit", 403), ("/crons/new", 403)])  # fmt: skip
 async def test_what_is_wrong_with_an_address_is_said(path: str, status: int, engine: AsyncEngine, visit: Any) -> None:
     assert '<p class="code">' in await visit().get(path, status)
 
@@ -161,3 +179,85 @@ async def test_a_question_that_takes_too_long_is_told_so(table: Table, engine: A
     async with engine.connect() as other, other.begin():
         await other.exec_driver_sql("LOCK oban_jobs IN ACCESS EXCLUSIVE MODE")
         assert "longer than 0.2 seconds" in await visit(timeout=0.2).get("/jobs", 503)
+
+
+async def test_health_tells_the_worst_first_with_what_to_do_about_it(stored: dict[str, int], visit: Any) -> None:
+    html = await visit().get("/health")
+    deaf, nobody = html.index("hears no notifications, and polls"), html.index(">ok</span>")
+    assert html.index("behind a pooler give it listen_url") < nobody
+    assert deaf < nobody
+
+
+async def test_one_diagnosis_is_for_all_who_look(
+    engine: AsyncEngine, visit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[SqlaOban] = []
+
+    async def diagnosed(oban: SqlaOban) -> list[Finding]:
+        asked.append(oban)
+        return [Finding("nodes", Verdict.NOTE, "they differ")]
+
+    monkeypatch.setattr(health, "diagnosed", diagnosed)
+    app = dashboard(SqlaOban(engine))
+    for _ in range(3):
+        assert "they differ" in await visit(app).get("/health")
+    assert len(asked) == 1
+
+
+async def test_a_workflow_is_drawn_with_each_job_behind_what_it_waits_for(
+    stored: dict[str, int], engine: AsyncEngine, visit: Any
+) -> None:
+    workflow = Workflow(name="import")
+    for name, deps in {"extract": [], "left": ["extract"], HOSTILE: ["extract"], "report": ["left", HOSTILE]}.items():
+        workflow.add(name, noop.new(), deps=deps)
+    async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+        session.add(workflow)
+    html = await visit().get(f"/workflows/{workflow.id}")
+    assert "<script>alert" not in html
+    assert "style=" not in html
+    columns = [html.split(f'href="/jobs/{one.id}"')[1].split(' x="')[1].split('"')[0] for one in workflow.jobs.values()]
+    assert columns == ["0", "260", "260", "520"]
+    assert html.count("M190 ") + html.count("M450 ") == 4
+    assert "3 suspended" in await visit().get("/workflows")
+
+
+async def test_a_list_of_workflows_leads_through_its_pages(engine: AsyncEngine, visit: Any) -> None:
+    async with AsyncSession(engine) as session, session.begin():
+        for _ in range(65):
+            workflow = Workflow(name="import")
+            workflow.add("one", noop.new())
+            session.add(workflow)
+    visitor, path, seen = visit(), "/workflows", []
+    while path:
+        html = await visitor.get(path)
+        seen.append(html.count("data-row"))
+        path = html.split('rel="next" href="')[1].split('"')[0] if 'rel="next"' in html else ""
+    assert seen == [30, 30, 5]
+
+
+@pytest.mark.parametrize(
+    ("told", "seen"),
+    [
+        ({"version": "9.1", "hearing": True}, ["9.1", ">notifications<"]),
+        ({"hearing": False}, ["it polls"]),
+        ({"clock": 0}, ["behind PostgreSQL"]),
+        ({"clock": 1e12}, ["ahead of PostgreSQL"]),
+        ({"clock": "soon", "version": HOSTILE}, [">notifications<"]),
+    ],
+)
+async def test_a_node_is_shown_with_what_it_tells_of_itself(
+    told: dict[str, Any], seen: list[str], table: Table, visit: Any
+) -> None:
+    meta = json.dumps({"ttl": 60, **told}).replace("'", "''")
+    await table.add_producer(beaten=ago(1), meta=meta)
+    html = await visit().get("/nodes")
+    assert all(one in html for one in seen)
+    assert "<script>alert" not in html
+    assert ("PostgreSQL" in html) == isinstance(told.get("clock"), int | float)
+
+
+async def test_a_node_that_runs_tells_its_version_and_that_its_clock_is_right(start: Any, visit: Any) -> None:
+    await start(queues={"mail": 3}, node="web-1")
+    html = await visit().get("/nodes")
+    assert f">{VERSION}<" in html
+    assert "as PostgreSQL" in html

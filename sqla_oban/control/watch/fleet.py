@@ -1,5 +1,6 @@
 """Which nodes and queues there are."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +23,10 @@ class Station:
         limit, running: how many jobs it may run and runs; None where another library does not say.
         paused: whether it claims none.
         ours: whether it is one of this library.
+        version: the one that it runs; None where it does not say.
+        hearing: whether notifications arrive; if not, it polls.
+        ahead: seconds by which its clock was ahead of the database's at its last beat, which takes a moment to get
+            there; None where it does not say.
         started_at, beaten_at, now: in seconds since 1970, by the clock of the database.
         alive: whether its last beat still holds.
     """
@@ -33,6 +38,9 @@ class Station:
     running: int | None
     paused: bool
     ours: bool
+    version: str | None
+    hearing: bool
+    ahead: float | None
     started_at: float
     beaten_at: float
     alive: bool
@@ -115,11 +123,28 @@ def queues(session: Session, *, name: str) -> list[QueueState]:
 
 
 def _station(row: Row[Any]) -> Station:
-    values = {**row._mapping, "limit": _number(row.limit), "running": _number(row.running)}  # noqa: SLF001 (public)
-    return Station(**{**values, "paused": bool(row.paused), "alive": bool(row.alive)})
+    values = dict(row._mapping)  # noqa: SLF001 (public)
+    clock = _clock(values.pop("clock"))
+    told = {
+        "limit": _number(row.limit),
+        "running": _number(row.running),
+        "paused": bool(row.paused),
+        "hearing": row.hearing != "false",
+        "ahead": None if clock is None else clock - row.beaten_at,
+        "alive": bool(row.alive),
+    }
+    return Station(**{**values, **told})
 
 
 def _number(text: str | None) -> int | None:
     """Anybody may write a row: a number that is none is not shown as one."""
     known = text is not None and text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
     return int(text) if known and text is not None else None
+
+
+def _clock(text: str | None) -> float | None:
+    try:
+        seconds = float(text or "")
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) else None

@@ -1,1 +1,1 @@
-"""What each form does: by the verbs of `oban.jobs`, `oban.queues` and `oban.crons`, whose rules hold here as well."""
+"""What each form does: by the verbs of `oban.jobs`, `workflows`, `queues` and `crons`, whose rules hold here too."""

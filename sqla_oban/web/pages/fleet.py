@@ -8,6 +8,7 @@ from starlette.requests import Request
 from sqla_oban.control.watch.crontab import crontab
 from sqla_oban.control.watch.fleet import fleet
 from sqla_oban.control.watch.fleet import queues as queue_states
+from sqla_oban.doctor.thresholds import Thresholds
 from sqla_oban.web.board import Board
 from sqla_oban.web.rendering import View
 
@@ -19,12 +20,13 @@ async def queues(board: Board, _: Request) -> View:
 
 
 async def nodes(board: Board, _: Request) -> View:
-    """Every node: what it runs, when it last beat, and who leads."""
+    """Every node: what it runs, what it told of itself with its last beat, and who leads."""
     found = await board.ask(fleet)
     stations = sorted(found.stations, key=attrgetter("name", "node", "queue"))
     by_node = [(key, list(group)) for key, group in groupby(stations, key=attrgetter("name", "node"))]
     leaders = {(lease.name, lease.node): lease for lease in found.leases if lease.left > 0}
-    return View("nodes.html", "nodes", "Nodes", {"nodes": by_node, "leaders": leaders, "leases": found.leases})
+    values = {"nodes": by_node, "leaders": leaders, "leases": found.leases, "tolerance": Thresholds().clock}
+    return View("nodes.html", "nodes", "Nodes", values)
 
 
 async def crons(board: Board, _: Request) -> View:

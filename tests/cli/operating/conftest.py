@@ -34,7 +34,7 @@ def connection(database_url: URL) -> Iterator[Connection]:
     """Somebody who writes SQL."""
     engine = create_engine(database_url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        tables = "oban_jobs, oban_peers, oban_producers, oban_queues, oban_crons"
+        tables = "oban_jobs, oban_peers, oban_producers, oban_queues, oban_crons, oban_workflows, oban_workflow_edges"
         connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
         yield connection
     engine.dispose()
