@@ -49,6 +49,16 @@ CLAIM = (
       soonest double precision;
       unfinished boolean := false;
     BEGIN
+      -- Who finds the queue full need not queue up for the lock to see it again: whoever frees a slot rings.
+      IF spec IS NULL AND nullif(coalesce((SELECT said.global_limit FROM {schema}.oban_queues said
+            WHERE said.name = of_runners AND said.queue = of_queue AND said.node = ''), most), 0)
+          <= (SELECT count(*) FROM {schema}.oban_jobs j WHERE j.state = 'executing' AND j.queue = of_queue)
+      THEN
+        RETURN QUERY SELECT NULL::bigint, NULL::text, NULL::text, NULL::integer, NULL::integer,
+          NULL::integer, NULL::timestamp, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text[],
+          lane_from, has_wrapped, false, NULL::double precision;
+        RETURN;
+      END IF;
       PERFORM {schema}.oban_limit_lock(of_queue);
       SELECT coalesce(said.global_limit, most), coalesce(said.rate_limit, rate) INTO most, rate FROM (SELECT) here
         LEFT JOIN {schema}.oban_queues said ON said.name = of_runners AND said.queue = of_queue AND said.node = '';

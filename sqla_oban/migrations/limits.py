@@ -93,11 +93,17 @@ PARTITIONS = (
         OR OLD.worker <> NEW.worker OR OLD.args IS DISTINCT FROM NEW.args OR OLD.meta IS DISTINCT FROM NEW.meta))
       EXECUTE FUNCTION {schema}.oban_jobs_unsort()
     """,
-    # A slot that somebody may wait for is free, whoever freed it. Only jobs claimed within limits have a partition.
+    # A slot that somebody may wait for is free, whoever freed it. Only jobs claimed within limits have a partition. Once
+    # in a transaction is enough: who falls asleep meanwhile looks again when the transactions of then have ended.
     """
     CREATE OR REPLACE FUNCTION {schema}.oban_jobs_freed() RETURNS trigger LANGUAGE plpgsql AS $oban$
+    DECLARE
+      rung text := coalesce(current_setting('sqla_oban.rung', true), '');
+      entry text := md5(OLD.queue);
     BEGIN
-      PERFORM {schema}.oban_ring(OLD.queue);
+      IF position(entry IN rung) = 0 THEN
+        PERFORM set_config('sqla_oban.rung', rung || entry, true), {schema}.oban_ring(OLD.queue);
+      END IF;
       RETURN NULL;
     END
     $oban$

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sqla_oban import QueueConfig, RateLimit
 from sqla_oban.engine.limits import Limits
 from sqla_oban.queries.claim import START, Claimed, behind
 from sqla_oban.queries.limits import claim_within, consume, sort
 from tests.queries.table import PAST, Table, ago
+from tests.support import eventually
 
 WITHIN, SORT, CONSUME = claim_within(None), sort(None), consume(None)
 BY_ACCOUNT = ("args", "account")
@@ -300,3 +302,22 @@ async def test_each_partition_has_the_rate_for_itself(table: Table) -> None:
     assert await queue.accounts() == {1: 2, 2: 2}
     assert await queue.accounts() == {}
     assert queue.wait() > 0
+
+
+async def test_whoever_frees_slots_rings_for_each_of_their_queues(table: Table, engine: AsyncEngine) -> None:
+    heard: list[str] = []
+    queues = ["a", "aa", 'a "a', "default"]
+    await table.scalar(
+        "INSERT INTO oban_producers (uuid, node, queue) SELECT gen_random_uuid(), 'foreign', queue "
+        f"FROM unnest(ARRAY{queues}) queue RETURNING 1"
+    )  # of another library, which is rung whether it sleeps or not
+    for queue in queues * 2:
+        await table.add_executing("me", queue=f"'{queue}'", partition="''")
+    listening = create_async_engine(engine.url.set(drivername="postgresql+asyncpg"))
+    async with listening.connect() as listener:
+        raw: Any = (await listener.get_raw_connection()).driver_connection
+        await raw.add_listener("public.oban_insert", lambda *told: heard.append(json.loads(told[3])["queue"]))
+        await write(table, "UPDATE oban_jobs SET state = 'completed'")
+        await eventually(lambda: len(heard) >= len(queues), "the notices")
+    await listening.dispose()
+    assert sorted(heard) == sorted(queues)
