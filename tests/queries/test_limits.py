@@ -306,7 +306,7 @@ async def test_each_partition_has_the_rate_for_itself(table: Table) -> None:
 
 async def test_whoever_frees_slots_rings_for_each_of_their_queues(table: Table, engine: AsyncEngine) -> None:
     heard: list[str] = []
-    queues = ["a", "aa", 'a "a', "default"]
+    queues = ["aa", "a", 'a "a', "default"]
     await table.scalar(
         "INSERT INTO oban_producers (uuid, node, queue) SELECT gen_random_uuid(), 'foreign', queue "
         f"FROM unnest(ARRAY{queues}) queue RETURNING 1"
