@@ -214,10 +214,15 @@ UPGRADE = (
     END
     $oban$
     """,
-    "DROP TRIGGER IF EXISTS oban_workflow_commit ON {schema}.oban_workflow_notes",
     """
-    CREATE CONSTRAINT TRIGGER oban_workflow_commit AFTER INSERT ON {schema}.oban_workflow_notes
-      DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {schema}.oban_workflow_commit()
+    DO $oban$ BEGIN
+      IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'oban_workflow_commit'
+                       AND tgrelid = to_regclass(quote_ident({schema_literal}) || '.oban_workflow_notes'))
+      THEN
+        CREATE CONSTRAINT TRIGGER oban_workflow_commit AFTER INSERT ON {schema}.oban_workflow_notes
+          DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {schema}.oban_workflow_commit();
+      END IF;
+    END $oban$
     """,
 )
 
