@@ -19,7 +19,7 @@ from sqla_oban.engine.database import Link
 from sqla_oban.engine.notifier import Notifier
 from sqla_oban.engine.pulse import Pulse
 from sqla_oban.migrations import current_version, migrate
-from sqla_oban.queries.ack import ACK
+from sqla_oban.queries.ack import ACK, COMPLETE
 from sqla_oban.settings import LeaderSettings, StagerSettings
 from sqla_oban.telemetry.events import (
     AcksDelayed,
@@ -137,7 +137,7 @@ async def test_w04_a_lost_acknowledgement_runs_the_job_again(
     fetch, lost = Link.fetch, list[int]()
 
     async def lose_some(link: Link, statement: Any, parameters: Any) -> Any:
-        if statement is ACK and len(lost) < 3:
+        if (statement is ACK or statement is COMPLETE) and len(lost) < 3:
             lost.extend(parameters["ids"])
             raise ConnectionError("the server closed the connection")
         return await fetch(link, statement, parameters)
