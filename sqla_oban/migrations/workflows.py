@@ -193,7 +193,7 @@ UPGRADE = (
             BEGIN
               PERFORM {schema}.oban_workflow_move(ARRAY[one]);
             EXCEPTION WHEN OTHERS THEN
-              RAISE WARNING 'job % of a workflow could not be released: %', one, SQLERRM;
+              RAISE WARNING USING MESSAGE = 'job ' || one || ' of a workflow could not be released: ' || SQLERRM;
             END;
           END LOOP;
         END;

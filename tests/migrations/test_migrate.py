@@ -266,3 +266,7 @@ def test_no_migration_commits(url: URL) -> None:
         with begun(url) as other:
             assert current_version(other) == 0
     engine.dispose()
+
+
+def test_no_statement_has_a_percent_sign_which_alembic_doubles_in_a_script() -> None:
+    assert [one for one in (*v01.VERSION.upgrade, *v01.VERSION.downgrade) if "%" in one] == []
