@@ -93,8 +93,8 @@ PARTITIONS = (
         OR OLD.worker <> NEW.worker OR OLD.args IS DISTINCT FROM NEW.args OR OLD.meta IS DISTINCT FROM NEW.meta))
       EXECUTE FUNCTION {schema}.oban_jobs_unsort()
     """,
-    # A slot that somebody may wait for is free, whoever freed it. Only jobs claimed within limits have a partition. Once
-    # in a transaction is enough: who falls asleep meanwhile looks again when the transactions of then have ended.
+    # A slot that somebody may wait for is free, whoever freed it. Only jobs claimed within limits have a partition.
+    # Once in a transaction is enough: who falls asleep meanwhile looks again when the transactions of then have ended.
     """
     CREATE OR REPLACE FUNCTION {schema}.oban_jobs_freed() RETURNS trigger LANGUAGE plpgsql AS $oban$
     DECLARE

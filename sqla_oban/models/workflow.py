@@ -141,7 +141,7 @@ class WorkflowMixin:
 
         >>> workflow = Workflow(name="import")
         >>> workflow.add("extract", Job(worker="app.extract"))
-        <Job worker='app.extract' queue='default'>
+        <Job worker='app.extract'>
         >>> load = workflow.add("load", Job(worker="app.load"), deps=["extract"])
         """
         self._check_job(name, job)
