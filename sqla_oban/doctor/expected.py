@@ -10,7 +10,7 @@ from sqla_oban.migrations import script
 from sqla_oban.models import metadata
 
 FUNCTION = r"CREATE (?:OR REPLACE )?FUNCTION {home}\.(\w+)\(.*\$oban\$(.*)\$oban\$"
-TRIGGER = r"CREATE (?:OR REPLACE |CONSTRAINT )?TRIGGER (\w+)\s.* ON {home}\.(\w+)\s"
+TRIGGER = r"(?:DO \$oban\$ .*)?CREATE (?:OR REPLACE |CONSTRAINT )?TRIGGER (\w+)\s.* ON {home}\.(\w+)\s"
 INDEX = r"CREATE (?:UNIQUE )?INDEX (?:IF NOT EXISTS )?(\w+) ON "
 
 

@@ -50,6 +50,7 @@ def test_all_parts_are_read_off_the_models_and_the_migrations() -> None:
         "oban_jobs_freed_by_delete": "oban_jobs",
         "oban_jobs_workflow_update": "oban_jobs",
         "oban_jobs_workflow_delete": "oban_jobs",
+        "oban_workflow_commit": "oban_workflow_notes",
         "oban_jobs_ended": "oban_jobs",
         "oban_jobs_deleted": "oban_jobs",
         "oban_jobs_park": "oban_jobs",
