@@ -28,7 +28,7 @@ from sqla_oban.states import JobState
 from sqla_oban.telemetry.bus import wanted
 from sqla_oban.telemetry.events import JobAbandoned, JobFailed, JobFinished, JobStarted
 from sqla_oban.workers.calls import Settled, Surroundings
-from sqla_oban.workers.context import RUNNING, RunningJob
+from sqla_oban.workers.context import RUNNING, running_job
 from sqla_oban.workers.definition import Definition
 from sqla_oban.workers.parking import Parked
 from sqla_oban.workers.providing import Provider
@@ -111,17 +111,7 @@ class Executor:
             return Cancel(f"it did not begin within {definition.rules.deadline:g} s after it was due")
         load = partial(self._load, job, definition)
         call = definition.prepare(args, Surroundings(load, self._provider, partial(self._judge, job)))
-        job.running = RunningJob(
-            id=claimed.id,
-            queue=self._queue,
-            worker=claimed.worker,
-            attempt=claimed.attempt,
-            max_attempts=claimed.max_attempts,
-            args=args,
-            claimed_at=claimed.attempted_at,
-            meta=claimed.meta,
-            schema=self._provider.schema,
-        )
+        job.running = running_job(claimed, args, queue=self._queue, schema=self._provider.schema)
         RUNNING.set(job.running)
         if MARK in claimed.meta:  # of a workflow; else another's word, and nothing is found
             job.running.part = await self._parts.of(claimed.id)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, scoped_session
 from sqla_oban.errors import NoCurrentJob
 from sqla_oban.models import Batch
 from sqla_oban.queries.ack import Ack
+from sqla_oban.queries.claim import Claimed
 from sqla_oban.queries.signal import DEFAULT_SIGNAL
 from sqla_oban.states import JobState
 from sqla_oban.workers.batches import batch_of
@@ -176,6 +177,21 @@ def _in_a_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def running_job(claimed: Claimed, args: dict[str, Any], *, queue: str, schema: str | None) -> RunningJob:
+    """What code of a claimed job may know of it; `args` are its own, read."""
+    return RunningJob(
+        id=claimed.id,
+        queue=queue,
+        worker=claimed.worker,
+        attempt=claimed.attempt,
+        max_attempts=claimed.max_attempts,
+        args=args,
+        claimed_at=claimed.attempted_at,
+        meta=claimed.meta,
+        schema=schema,
+    )
 
 
 RUNNING: ContextVar[RunningJob] = ContextVar("sqla_oban_running")

@@ -26,7 +26,7 @@ from sqla_oban.errors import UnknownWorker
 from sqla_oban.outcomes import Cancel, Record, Snooze
 from sqla_oban.queries.ack import Ack
 from sqla_oban.workers.calls import Settled, Surroundings
-from sqla_oban.workers.context import RUNNING, RunningJob
+from sqla_oban.workers.context import RUNNING, RunningJob, running_job
 from sqla_oban.workers.definition import Definition
 from sqla_oban.workers.parking import Parked
 from sqla_oban.workers.providing import Provider
@@ -149,17 +149,7 @@ class Child:
         make_job = partial(load, claimed, queue=order.queue, holder=order.holder, model=model, own=order.own)
         surroundings = Surroundings(make_job, provider, partial(_judge, turn))
         call = definition.prepare(args, surroundings)
-        turn.running = RunningJob(
-            id=claimed.id,
-            queue=order.queue,
-            worker=claimed.worker,
-            attempt=claimed.attempt,
-            max_attempts=claimed.max_attempts,
-            args=args,
-            claimed_at=claimed.attempted_at,
-            meta=claimed.meta,
-            schema=boot.schema,
-        )
+        turn.running = running_job(claimed, args, queue=order.queue, schema=boot.schema)
         turn.running.part = order.part
         RUNNING.set(turn.running)
         if definition.asynchronous:

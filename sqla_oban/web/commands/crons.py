@@ -1,6 +1,7 @@
 """Changing the crontab: create, pause, resume, delete."""
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -14,34 +15,19 @@ from sqla_oban.web.forms import Form
 async def ask_pause(board: Board, _: Request, form: Form) -> Asked:
     """Let an entry make no jobs."""
     name = form.one("name")
-
-    async def work() -> Done:
-        await board.oban.crons.pause(name)
-        return Done(f"{name} is paused.", (name,))
-
-    return Asked((name,), "pause", work)
+    return _asked(name, board.oban.crons.pause, f"{name} is paused.", "pause")
 
 
 async def ask_resume(board: Board, _: Request, form: Form) -> Asked:
     """Let it make jobs from now on."""
     name = form.one("name")
-
-    async def work() -> Done:
-        await board.oban.crons.resume(name)
-        return Done(f"{name} goes on from now.", (name,))
-
-    return Asked((name,), "resume", work)
+    return _asked(name, board.oban.crons.resume, f"{name} goes on from now.", "resume")
 
 
 async def ask_delete(board: Board, _: Request, form: Form) -> Asked:
     """Remove an entry."""
     name = form.one("name")
-
-    async def work() -> Done:
-        await board.oban.crons.delete(name)
-        return Done(f"{name} is deleted; the jobs that it has made stay.", (name,))
-
-    return Asked((name,), "", work)
+    return _asked(name, board.oban.crons.delete, f"{name} is deleted; the jobs that it has made stay.", "")
 
 
 async def ask_create(board: Board, _: Request, form: Form) -> Asked:
@@ -56,6 +42,14 @@ async def ask_create(board: Board, _: Request, form: Form) -> Asked:
         return Done(f"{name} was created.", (name,), back="/crons")
 
     return Asked((name,), f"{form.one('expression')} {worker}", work)
+
+
+def _asked(name: str, change: Callable[[str], Awaitable[object]], told: str, details: str) -> Asked:
+    async def work() -> Done:
+        await change(name)
+        return Done(told, (name,))
+
+    return Asked((name,), details, work)
 
 
 def _args(form: Form) -> dict[str, object]:
