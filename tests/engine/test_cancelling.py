@@ -73,7 +73,7 @@ async def too_late(url: str) -> None:
 
 
 CANCEL_UNHEARD = text(
-    "UPDATE oban_jobs SET meta = jsonb_build_object('cancel_requested', extract(epoch FROM attempted_at)) "
+    "UPDATE oban_jobs SET meta = meta || jsonb_build_object('cancel_requested', extract(epoch FROM attempted_at)) "
     "WHERE id = :id AND state = 'executing'"
 )
 
@@ -180,12 +180,7 @@ async def test_a_lost_signal_is_found_in_the_table(start: Any, engine: AsyncEngi
         (job_id,) = await enqueue(engine, pass_gate.new("unsignalled"))
         await eventually(lambda: bool(here.entered))
         async with engine.begin() as connection:
-            await connection.execute(
-                text(
-                    "UPDATE oban_jobs SET meta = meta || "
-                    "jsonb_build_object('cancel_requested', extract(epoch FROM attempted_at))"
-                )
-            )
+            await connection.execute(CANCEL_UNHEARD, {"id": job_id})
         assert (await ended(engine)).state is JobState.CANCELLED
         assert here.cancelled == [job_id]
 

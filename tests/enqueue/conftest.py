@@ -1,11 +1,11 @@
 """Sessions of every kind, on every driver."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import URL, create_engine
+from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
@@ -43,3 +43,12 @@ async def run(request: pytest.FixtureRequest, engine: AsyncEngine, database_url:
 
         yield in_thread
         sync_engine.dispose()
+
+
+@pytest.fixture
+def impatient_engine(engine: AsyncEngine, database_url: URL) -> Iterator[Engine]:
+    """A sync engine on the empty tables, whose transactions give up when they have to wait for a lock."""
+    url = database_url.set(drivername="postgresql+psycopg")
+    impatient = create_engine(url, connect_args={"options": "-c lock_timeout=10"})
+    yield impatient
+    impatient.dispose()

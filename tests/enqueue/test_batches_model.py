@@ -6,23 +6,20 @@ INVARIANT 3: nothing fails but by waiting too long for a lock.
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
-from sqlalchemy import URL, Connection, Engine, create_engine, text
+from hypothesis.stateful import RuleBasedStateMachine, rule
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Session
 
 from sqla_oban import Batch, Job
 from sqla_oban.maintenance.mender import FIRST
 from sqla_oban.queries.batches import mend_batches
+from tests.machine import run_machine
 
 LOCK_NOT_AVAILABLE = "55P03"
 MEMBERS = text("SELECT id, CAST(state AS text) AS state, attempt FROM oban_jobs WHERE batch_id IS NOT NULL ORDER BY id")
@@ -130,22 +127,5 @@ class Called(RuleBasedStateMachine):
         assert called["discarded"] or "discarded" not in states, "invariant 2"
 
 
-@pytest.fixture
-def sync_engine(engine: AsyncEngine, database_url: URL) -> Iterator[Engine]:
-    url = database_url.set(drivername="postgresql+psycopg")
-    sync = create_engine(url, connect_args={"options": "-c lock_timeout=10"})
-    yield sync
-    sync.dispose()
-
-
-def test_whatever_transactions_do_each_callback_is_made_once(sync_engine: Engine) -> None:
-    run_state_machine_as_test(
-        partial(Called, sync_engine),  # type: ignore[arg-type]  # it only calls it
-        settings=settings(
-            max_examples=20,
-            stateful_step_count=30,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-        ),
-    )
+def test_whatever_transactions_do_each_callback_is_made_once(impatient_engine: Engine) -> None:
+    run_machine(partial(Called, impatient_engine), examples=20)

@@ -8,22 +8,19 @@ INVARIANT 4: nobody changes the state of a row otherwise: what a statement did n
 INVARIANT 5: nothing fails but by waiting too long for a lock.
 """
 
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from sqlalchemy import URL, Connection, Engine, create_engine, text
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Session
 
 from sqla_oban import Chain, Job, insert_all
 from sqla_oban.queries.chains import mend_chains
+from tests.machine import run_machine
 
 ROWS = text("SELECT id, chain_key, chain_hold, chain_waits, CAST(state AS text) AS state FROM oban_jobs ORDER BY id")
 LIVE = ("available", "scheduled", "executing", "retryable")
@@ -207,22 +204,5 @@ class Chained(RuleBasedStateMachine):
         self.rows(self.observer)
 
 
-@pytest.fixture
-def sync_engine(engine: AsyncEngine, database_url: URL) -> Iterator[Engine]:
-    url = database_url.set(drivername="postgresql+psycopg")
-    sync = create_engine(url, connect_args={"options": "-c lock_timeout=10"})
-    yield sync
-    sync.dispose()
-
-
-def test_whatever_transactions_do_a_chain_is_one(sync_engine: Engine) -> None:
-    run_state_machine_as_test(
-        partial(Chained, sync_engine),  # type: ignore[arg-type]  # it only calls it
-        settings=settings(
-            max_examples=25,
-            stateful_step_count=30,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-        ),
-    )
+def test_whatever_transactions_do_a_chain_is_one(impatient_engine: Engine) -> None:
+    run_machine(partial(Chained, impatient_engine), examples=25)

@@ -15,9 +15,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from sqlalchemy import URL, Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -26,6 +25,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from sqla_oban import Job, JobState, Unique, insert_all
 from sqla_oban.errors import UniqueTimeout
 from sqla_oban.unique import BITS
+from tests.machine import run_machine
 
 ROWS = text("SELECT id, unique_key, unique_states, CAST(state AS text) AS state FROM oban_jobs")
 WAIT = 0.03
@@ -360,13 +360,4 @@ def test_the_keys_of_the_model_share_no_lock(sync_engine: Engine) -> None:
 
 
 def test_whatever_transactions_do_the_model_holds(sync_engine: Engine) -> None:
-    run_state_machine_as_test(
-        partial(Transactions, sync_engine),  # type: ignore[arg-type]  # it only calls it
-        settings=settings(
-            max_examples=25,
-            stateful_step_count=30,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-        ),
-    )
+    run_machine(partial(Transactions, sync_engine), examples=25)

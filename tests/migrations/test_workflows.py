@@ -12,18 +12,18 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from sqlalchemy import URL, Connection, Engine, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Session
 
 from sqla_oban import Job, Workflow
 from sqla_oban.queries.workflow import overdue
+from tests.machine import run_machine
 
 NAMES = ["a", "b", "c", "d", "e", "f"]
 ENDINGS = ["completed", "cancelled", "discarded", "deleted"]
@@ -201,12 +201,7 @@ class Workflows(RuleBasedStateMachine):
 
 
 def test_releases_are_what_the_model_says(sync_engine: Engine) -> None:
-    run_state_machine_as_test(
-        cast(Any, partial(Workflows, sync_engine)),
-        settings=settings(
-            max_examples=20, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
+    run_machine(partial(Workflows, sync_engine), examples=20, steps=20)
 
 
 def joined(engine: Engine) -> Workflow:
