@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from sqla_oban import Job, telemetry
 from sqla_oban.settings import HeartbeatSettings, LeaderSettings, LifelineSettings, StagerSettings
-from sqla_oban.telemetry.events import Event
+from sqla_oban.telemetry.events import Event, JobsPruned
 
 E = TypeVar("E", bound=Event)
 T = TypeVar("T")
@@ -70,6 +70,12 @@ async def eventually(
         poll = asyncio.Event()
         loop.call_later(0.01, poll.set)
         await poll.wait()
+
+
+async def pruned(events: Recorder, count: int) -> None:
+    """Wait until `count` jobs are deleted, in however many turns: a lease may be lost in one."""
+    await eventually(lambda: sum(event.count for event in events.of(JobsPruned)) >= count, f"{count} to be deleted")
+    assert sum(event.count for event in events.of(JobsPruned)) == count
 
 
 async def jobs(engine: AsyncEngine) -> Sequence[Job]:
