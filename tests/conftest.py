@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqla_oban import SqlaOban
 from sqla_oban.migrations import migrate
 from sqla_oban.testing import TemporaryPostgres
+from tests.emptying import emptied
 from tests.queries.table import Table
 from tests.support import Recorder, fast_settings
 
@@ -60,11 +61,7 @@ async def engine(database_url: URL, driver: str) -> AsyncIterator[AsyncEngine]:
     """An application's engine, on empty tables."""
     engine = create_async_engine(database_url.set(drivername=f"postgresql+{driver}"))
     async with engine.begin() as connection:
-        tables = (
-            "oban_jobs, oban_peers, oban_producers, oban_queues, oban_crons, oban_rates, "
-            "oban_workflows, oban_workflow_edges, oban_batches"
-        )
-        await connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+        await connection.execute(emptied())
     yield engine
     await engine.dispose()
 

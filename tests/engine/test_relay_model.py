@@ -15,6 +15,7 @@ from sqla_oban import Job, SqlaOban
 from sqla_oban.errors import JobDeleted, JobNotCompleted, JobNotFound
 from sqla_oban.outcomes import RESULT
 from sqla_oban.settings import StagerSettings
+from tests.emptying import emptied
 from tests.support import PATIENCE, eventually
 
 SELDOM = StagerSettings(interval=10_000.0, deaf_interval=10_000.0)
@@ -227,7 +228,7 @@ async def test_all_are_told_an_end_that_was_and_nobody_waits_on_after_one(
 ) -> None:
     async with SqlaOban(engine, stager=SELDOM) as one, SqlaOban(engine, stager=SELDOM) as other:
         async with engine.begin() as connection:
-            await connection.execute(text("TRUNCATE oban_jobs CASCADE"))
+            await connection.execute(emptied())
         story = Story(engine, [one, other])
         await story.begin(waiting=relayed)
         for step in steps:

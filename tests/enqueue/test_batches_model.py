@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from sqla_oban import Batch, Job
 from sqla_oban.maintenance.mender import FIRST
 from sqla_oban.queries.batches import mend_batches
+from tests.emptying import emptied
 from tests.machine import run_machine
 
 LOCK_NOT_AVAILABLE = "55P03"
@@ -40,7 +41,7 @@ class Called(RuleBasedStateMachine):
         super().__init__()
         self.engine = engine
         self.observer = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        self.observer.execute(text("TRUNCATE oban_jobs, oban_batches"))
+        self.observer.execute(emptied())
         self.sides = [Session(engine) for _ in range(3)]
         with Session(engine) as session, session.begin():
             jobs = [Job(worker="w") for _ in range(4)]

@@ -11,6 +11,7 @@ from sqlalchemy import URL, Connection, create_engine, text
 
 from sqla_oban.cli.commands import commands
 from sqla_oban.queries.producers import producer_id
+from tests.emptying import emptied
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,7 @@ def connection(database_url: URL) -> Iterator[Connection]:
     """Somebody who writes SQL."""
     engine = create_engine(database_url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        tables = "oban_jobs, oban_peers, oban_producers, oban_queues, oban_crons, oban_workflows, oban_workflow_edges"
-        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+        connection.execute(emptied())
         yield connection
     engine.dispose()
 
