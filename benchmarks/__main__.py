@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import machine
 from benchmarks.bench import Bench, say
-from benchmarks.contenders import EVERYONE, OUR_OWN
+from benchmarks.contenders import ALL, OUR_OWN
 from benchmarks.report import Report, Section
 from benchmarks.scale import FULL, QUICK
 from benchmarks.scenarios import SCENARIOS
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parsed(sys.argv[1:] if arguments is None else arguments)
     scale = QUICK if asked.quick else FULL
     scale = replace(scale, rounds=asked.rounds or scale.rounds, kept=asked.kept or scale.kept)
-    only = [entrant for entrant in EVERYONE if not asked.only or entrant.name in asked.only]
+    only = [entrant for entrant in ALL if not asked.only or entrant.name in asked.only]
     with Bench(OUR_OWN if asked.without_peers else only) as bench:
         report = Report(command(asked), machine.describe(), scale.rounds, bench.described, [])
         for name in asked.scenarios or SCENARIOS:
@@ -46,7 +46,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--kept", type=int, help="how many finished jobs the scenario `kept` keeps")
     parser.add_argument("--out", type=Path, default=OUT, help="the Markdown file; the plot goes beside it")
     parser.add_argument("--without-peers", action="store_true", help="ourselves and bare SQL alone")
-    parser.add_argument("--only", nargs="+", choices=[entrant.name for entrant in EVERYONE], help="these contenders")
+    parser.add_argument("--only", nargs="+", choices=[entrant.name for entrant in ALL], help="these contenders")
     asked = parser.parse_args(arguments)
     for name in asked.scenarios:
         if name not in SCENARIOS:

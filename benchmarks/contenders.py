@@ -64,6 +64,11 @@ PROCRASTINATE = Entrant("procrastinate", "procrastinate", home=Home.PYPI, requir
 AWA = Entrant("awa", "awa", home=Home.PYPI, requirements=("awa-pg~=0.6.9", PSYCOPG))
 GRAPHILE = Entrant("Graphile Worker", "graphile_worker", home=Home.NPM, requirements=("graphile-worker@~0.17.3",))
 
-OUR_OWN = (OURS, BARE)
+MAPPED = Entrant("a mapped row", "mapped")
+PLAIN = Entrant("plain processes", "plain")
+
+OUR_OWN = (OURS, BARE, MAPPED, PLAIN)
+"""Ourselves, and what bounds us: the database, SQLAlchemy, the machine."""
 PEERS = (OBAN, PGQUEUER, PROCRASTINATE, AWA, GRAPHILE)
 EVERYONE = (OURS, OURS_BY_PSYCOPG, BARE, *PEERS)
+ALL = (*EVERYONE, MAPPED, PLAIN)

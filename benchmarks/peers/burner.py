@@ -9,6 +9,11 @@ STEPS = 400_000
 
 @job(name="benchmarks.burn", queue=QUEUE, executor="process")
 def burn(number: int) -> None:
+    """As a job."""
+    keep_busy(number)
+
+
+def keep_busy(number: int) -> None:
     """Keeps a core busy."""
     total = number
     for step in range(STEPS):
