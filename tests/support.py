@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from sqla_oban import Job, telemetry
@@ -76,6 +76,16 @@ async def pruned(events: Recorder, count: int) -> None:
     """Wait until `count` jobs are deleted, in however many turns: a lease may be lost in one."""
     await eventually(lambda: sum(event.count for event in events.of(JobsPruned)) >= count, f"{count} to be deleted")
     assert sum(event.count for event in events.of(JobsPruned)) == count
+
+
+async def asleep(engine: AsyncEngine) -> bool:
+    """Whether exactly one producer of the database holds the key by which it is rung."""
+    held = (
+        "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    async with engine.connect() as connection:
+        return bool(await connection.scalar(text(held)))
 
 
 async def jobs(engine: AsyncEngine) -> Sequence[Job]:

@@ -143,9 +143,9 @@ def constant(value: str) -> ColumnElement[str]:
     return literal_column(f"'{value}'", Text())
 
 
-def ring(queue: ColumnElement[str], schema: str | None) -> Function[Any]:
-    """Wakes a sleeping producer of `queue`; to be called after its rows were made available."""
-    return home_function(schema, "oban_ring", queue)
+def ring(queue: ColumnElement[str], schema: str | None, *due_soon: ColumnElement[bool]) -> Function[Any]:
+    """Wakes a sleeping producer of `queue`; to be called after its rows were made available, or are `due_soon`."""
+    return home_function(schema, "oban_ring", queue, *due_soon)
 
 
 def rings(changed: CTE, schema: str | None) -> ScalarSelect[int]:
@@ -160,6 +160,17 @@ def rings(changed: CTE, schema: str | None) -> ScalarSelect[int]:
         .cte("rung")
         .prefix_with("MATERIALIZED")
     )
+    return select(func.count(rung.c.rung)).scalar_subquery()
+
+
+def rings_with_scheduled(changed: CTE, schema: str | None) -> ScalarSelect[int]:
+    """The same, and tells of rows of `changed` that are due before the stagers look again, as `oban_jobs_wake` does."""
+    scheduled = changed.c.state == literal(JobState.SCHEDULED)
+    before_the_next_look = changed.c.scheduled_at < now() + literal_column("interval '5 seconds'", Interval())
+    told = select(changed.c.queue, scheduled.label("due_soon")).distinct()
+    told = told.where((changed.c.state == literal(JobState.AVAILABLE)) | (scheduled & before_the_next_look))
+    queues = told.cte("told")
+    rung = select(ring(queues.c.queue, schema, queues.c.due_soon).label("rung")).cte("rung").prefix_with("MATERIALIZED")
     return select(func.count(rung.c.rung)).scalar_subquery()
 
 

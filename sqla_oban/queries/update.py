@@ -7,13 +7,13 @@ from sqlalchemy import BigInteger, Executable, bindparam, case, func, select
 from sqlalchemy import update as change
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from sqla_oban.queries.expressions import JOBS, in_states, literal, now, rings
+from sqla_oban.queries.expressions import JOBS, in_states, literal, now, rings_with_scheduled
 from sqla_oban.queries.signal import kept
 from sqla_oban.states import JobState
 
 
 def update(values: Mapping[str, Any], schema: str | None) -> Executable:
-    """Writes `values` into the jobs `ids`, which the transaction has locked, and rings where they can be claimed.
+    """Writes `values` into the jobs `ids`, which the transaction has locked; rings where they are due, or soon are.
 
     A job that waits for its time, or could be claimed, does so by its new time; one in another state keeps that. New
     meta leaves alone which signals the job was sent and waits for.
@@ -24,5 +24,5 @@ def update(values: Mapping[str, Any], schema: str | None) -> Executable:
         movable = in_states(JobState.AVAILABLE, JobState.SCHEDULED)
         target = case((due <= now(), literal(JobState.AVAILABLE)), else_=literal(JobState.SCHEDULED))
         changed = changed.values(state=case((movable, target), else_=JOBS.c.state))
-    rows = changed.returning(JOBS.c.id, JOBS.c.queue, JOBS.c.state).cte("changed")
-    return select(rows.c.id, rings(rows, schema))
+    rows = changed.returning(JOBS.c.id, JOBS.c.queue, JOBS.c.state, JOBS.c.scheduled_at).cte("changed")
+    return select(rows.c.id, rings_with_scheduled(rows, schema))

@@ -12,15 +12,11 @@ from sqla_oban.telemetry.events import JobFinished
 from tests.interop.conftest import every_release, runs
 from tests.interop.node import ObanPy
 from tests.interop.workers import count
-from tests.support import PATIENCE, Recorder, enqueue, eventually, jobs
+from tests.support import PATIENCE, Recorder, asleep, enqueue, eventually, jobs
 
 NEVER = 3600.0
 """Seconds between looks that nobody asked for: whoever starts a job was woken."""
 
-ASLEEP = """
-    SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted
-      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
 RAW = "INSERT INTO oban_jobs (worker, queue) VALUES ('peer_workers.Count', :queue)"
 
 
@@ -111,11 +107,6 @@ async def test_what_we_stage_for_a_queue_of_oban_py_starts_at_once(
 async def insert(engine: AsyncEngine, queue: str) -> None:
     async with engine.begin() as connection:
         await connection.execute(text(RAW), {"queue": queue})
-
-
-async def asleep(engine: AsyncEngine) -> bool:
-    async with engine.connect() as connection:
-        return bool(await connection.scalar(text(ASLEEP)))
 
 
 async def ended(engine: AsyncEngine) -> bool:
