@@ -13,6 +13,8 @@ from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
 
+from _pytest.assertion.rewrite import rewrite_asserts
+
 FENCE = re.compile(r"^ *(?P<fence>`{3,}|~{3,}) *(?P<language>[\w-]*)")
 HIDDEN = re.compile(r"^<!-- ?python *$")
 
@@ -52,6 +54,7 @@ def blocks(path: Path) -> Iterator[Block]:
 async def run(block: Block, path: Path, module: ModuleType) -> None:
     """Execute a block in `module`. What it raises points to its line in the page."""
     tree = ast.parse(block.source, str(path))
+    rewrite_asserts(tree, block.source.encode(), str(path))  # so that an assert tells what it compared
     ast.increment_lineno(tree, block.line - 1)
     code = compile(tree, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     awaited = eval(code, vars(module))
