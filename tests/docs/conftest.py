@@ -7,8 +7,8 @@ from types import ModuleType
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import URL, create_engine, text
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy import URL, Engine, create_engine, text
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import sessionmaker
 
 from sqla_oban.migrations import migrate
@@ -52,9 +52,7 @@ async def page_module(page_url: URL, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.chdir(tmp_path)
     module = ModuleType(MODULE)
     monkeypatch.syspath_prepend(Path(__file__).parent)
-    for name in [name for name in sys.modules if name == "shop" or name.startswith("shop.")]:
-        monkeypatch.delitem(sys.modules, name)  # a page maps its own classes on a Base of its own
-    monkeypatch.setitem(sys.modules, MODULE, module)
+    sys.modules[MODULE] = module
     engine = create_async_engine(page_url.set(drivername="postgresql+asyncpg"))
     sync_engine = create_engine(page_url.set(drivername="postgresql+psycopg"))
     vars(module).update(
@@ -64,5 +62,10 @@ async def page_module(page_url: URL, monkeypatch: pytest.MonkeyPatch, tmp_path: 
         sync_sessions=sessionmaker(sync_engine, expire_on_commit=False),
     )
     yield module
-    await engine.dispose()
-    sync_engine.dispose()
+    for made in (engine, sync_engine, *vars(module).values()):  # a page may make its own
+        if isinstance(made, AsyncEngine):
+            await made.dispose()
+        elif isinstance(made, Engine):
+            made.dispose()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "shop"]:
+        del sys.modules[name]  # another page maps its own classes on a Base of its own
