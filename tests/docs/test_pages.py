@@ -1,12 +1,13 @@
 """What the pages of the documentation show does what they say: see `tests/docs/page.py`."""
 
+import ast
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from tests.docs.commands import SHELLS, parse, written
-from tests.docs.page import blocks, run
+from tests.docs.page import Block, blocks, run
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -24,6 +25,18 @@ async def test_the_python_of_a_page_runs(name: str, page_module: ModuleType) -> 
     for block in blocks(PAGES[name]):
         if block.language == "python":
             await run(block, PAGES[name], page_module)
+
+
+@pytest.mark.parametrize(
+    "block", [one for one in blocks(PAGES["README.md"]) if one.language == "python"], ids=lambda one: f"line {one.line}"
+)
+def test_what_the_readme_imports_is_there_and_all_of_it_is_python(block: Block) -> None:
+    """It speaks of an application that is not there; the guides show the same things by running them."""
+    tree = ast.parse(block.source)
+    compile(tree, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            exec(ast.unparse(node), {})
 
 
 @pytest.mark.parametrize("name", with_blocks_of(SHELLS, PAGES))
