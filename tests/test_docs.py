@@ -1,5 +1,6 @@
 """What the documentation says is what the code says."""
 
+import re
 from pathlib import Path
 
 from sqla_oban.engine import leader
@@ -25,6 +26,12 @@ def test_every_file_that_the_architecture_names_exists() -> None:
     assert len(named) > 20
     missing = [word for word in named if not (ROOT / "sqla_oban" / word).exists() and not (ROOT / word).exists()]
     assert missing == []
+
+
+def test_every_test_that_shows_a_guarantee_exists() -> None:
+    named = set(re.findall(r"`(tests/[\w/]+\.py)`", (ROOT / "docs" / "guarantees.md").read_text()))
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 def test_the_readme_gives_the_two_commands_on_its_first_screen() -> None:

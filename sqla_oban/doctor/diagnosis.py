@@ -1,6 +1,7 @@
 """Everything that may harm a queue, asked one after the other."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from sqla_oban.doctor.ailment import Ailment
 from sqla_oban.doctor.asking import EXPECTED, asked, unreachable
@@ -40,9 +41,9 @@ async def diagnosed(
     if (why := await unreachable(oban.engine)) is not None:
         remedy = "see that the address is right and the server answers"
         return [problem("database", why, remedy, ailment=Ailment.UNREACHABLE)]
-    found = await asked(oban.engine, server)
+    found = _named(Ailment.SERVER, await asked(oban.engine, server))
     found.append(await pooler(oban.engine, oban.settings.listen_url))
-    found.append(await notifications(oban.engine, oban.settings.listen_url))
+    found += _named(Ailment.NOTIFICATIONS, [await notifications(oban.engine, oban.settings.listen_url)])
     found += await asked(oban.engine, notify_queue, thresholds)
     found += await asked(oban.engine, horizon, thresholds)
     return found + await _tables(oban, declared, thresholds)
@@ -57,13 +58,21 @@ async def _tables(oban: SqlaOban, declared: Collection[str] | None, thresholds: 
         return [problem("schema", reason(error), ailment=Ailment.SCHEMA)]
     found: list[Finding] = []
     for check in (reachable, version):
-        found = await asked(engine, check, home)
+        found = _named(Ailment.SCHEMA, await asked(engine, check, home))
         if any(finding.verdict is Verdict.PROBLEM for finding in found):
             return found
-    found += await asked(engine, parts, home)
+    found += _named(Ailment.SCHEMA, await asked(engine, parts, home))
     found += await asked(engine, vacuum, home, thresholds)
     found += await asked(engine, bloat, home, thresholds)
     found += await asked(engine, nodes, home, name, thresholds)
     found += await asked(engine, leadership, home, name, thresholds)
     found += await asked(engine, backlog, home, declared)
     return found
+
+
+def _named(ailment: Ailment, findings: Iterable[Finding]) -> list[Finding]:
+    """What `check` asks as well, with a name for those that read the diagnosis of a queue."""
+    return [
+        replace(one, ailment=ailment) if one.verdict is Verdict.PROBLEM and one.ailment is None else one
+        for one in findings
+    ]

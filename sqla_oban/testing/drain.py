@@ -65,7 +65,7 @@ def drain(
         limit: how many jobs to run at most; default: all, and 1,000 are taken for a mistake.
 
     Raises:
-        whatever a worker raises, unless `safely`.
+        Exception: whatever a worker raises, unless `safely`.
         EndlessJobs: without a limit, there were more than 1,000 jobs.
         InvalidArguments, InvalidJob: `target`, or another argument, is none.
 

@@ -84,7 +84,7 @@ def assert_enqueued(
 
     Raises:
         AssertionError: there are none, or not so many; it tells what is stored instead.
-        what `all_enqueued` raises.
+        UnknownOption, InvalidArguments, InvalidJob, UnserialisableValue: as `all_enqueued`.
 
     >>> await assert_enqueued(session, send_receipt, args={"order_id": 7})  # doctest: +SKIP
     """
@@ -124,7 +124,7 @@ def refute_enqueued(
 
     Raises:
         AssertionError: there are some; it tells which.
-        what `all_enqueued` raises.
+        UnknownOption, InvalidArguments, InvalidJob, UnserialisableValue: as `all_enqueued`.
 
     >>> await refute_enqueued(session, send_receipt)  # doctest: +SKIP
     """

@@ -46,7 +46,7 @@ async def perform_job(
         **options: for a worker: those of `with_options`.
 
     Raises:
-        whatever the worker raises, as it is.
+        Exception: whatever the worker raises, as it is.
         InvalidArguments: that is no job and no worker, or arguments were given beside a job.
         UnknownWorker: no worker of the job's name was declared.
         UnknownOption, InvalidJob, UnserialisableValue: an option or an argument is wrong.

@@ -324,7 +324,7 @@ async def test_a_server_that_cannot_be_reached(database_url: URL) -> None:
 
 async def test_tables_that_are_not_there(engine: AsyncEngine) -> None:
     found = await diagnosed(SqlaOban(engine, schema="nowhere"))
-    assert "there is no schema nowhere" in [one.message for one in found]
+    assert named(Ailment.SCHEMA, found).message == "there is no schema nowhere"
 
 
 async def test_a_part_that_is_missing(engine: AsyncEngine, connection: AsyncConnection) -> None:
@@ -335,7 +335,15 @@ async def test_a_part_that_is_missing(engine: AsyncEngine, connection: AsyncConn
             found = await diagnosed(SqlaOban(engine))
         finally:
             await write.execute(text("ALTER TABLE oban_jobs ENABLE TRIGGER oban_jobs_wake"))
-    assert [one for one in found if "oban_jobs_wake on oban_jobs is disabled" in one.message]
+    assert "oban_jobs_wake on oban_jobs is disabled" in named(Ailment.SCHEMA, found).message
+
+
+async def test_a_server_that_takes_no_writes(engine: AsyncEngine) -> None:
+    options = {"server_settings": {"default_transaction_read_only": "on"}}
+    reading = create_async_engine(engine.url, connect_args=options)
+    found = await diagnosed(SqlaOban(reading))
+    await reading.dispose()
+    assert "read-only by default" in named(Ailment.SERVER, found).message
 
 
 async def test_a_question_that_cannot_be_asked_is_a_finding_and_ends_nothing(engine: AsyncEngine) -> None:

@@ -1,0 +1,71 @@
+"""What a page of the documentation finds when it begins: a database of its own, and an application's usual names."""
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import ModuleType
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import URL, Engine, create_engine, text
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import sessionmaker
+
+from sqla_oban.migrations import migrate
+from sqla_oban.telemetry import bus
+from sqla_oban.workers.registry import REGISTRY
+from tests.conftest import admin
+from tests.docs.shop.models import Base
+from tests.migrations.database import begun, empty_database
+
+MODULE = "shop.app"
+"""What the code of a page believes to be its module."""
+
+
+@pytest.fixture(scope="session")
+def template_url(server_url: URL) -> Iterator[URL]:
+    """A database with Oban's tables and the shop's, of which pages get copies."""
+    with empty_database(server_url) as url:
+        with begun(url) as connection:
+            migrate(connection)
+            Base.metadata.create_all(connection)
+        yield url
+
+
+@pytest.fixture
+def page_url(server_url: URL, template_url: URL) -> Iterator[URL]:
+    """A copy of the template."""
+    name = f"sqla_oban_test_{uuid4().hex}"
+    with admin(server_url) as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template_url.database}"))
+    yield server_url.set(database=name)
+    with admin(server_url) as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def page_module(page_url: URL, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[ModuleType]:
+    """The module that the blocks of a page fill. What they declare, attach and write is gone after them."""
+    monkeypatch.setattr(REGISTRY, "_definitions", {})
+    monkeypatch.setattr(bus, "_handlers", dict(bus._handlers))
+    monkeypatch.setenv("DATABASE_URL", page_url.set(drivername="postgresql+asyncpg").render_as_string(False))
+    monkeypatch.chdir(tmp_path)
+    module = ModuleType(MODULE)
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    sys.modules[MODULE] = module
+    engine = create_async_engine(page_url.set(drivername="postgresql+asyncpg"))
+    sync_engine = create_engine(page_url.set(drivername="postgresql+psycopg"))
+    vars(module).update(
+        engine=engine,
+        sync_engine=sync_engine,
+        sessions=async_sessionmaker(engine, expire_on_commit=False),
+        sync_sessions=sessionmaker(sync_engine, expire_on_commit=False),
+    )
+    yield module
+    for made in (engine, sync_engine, *vars(module).values()):  # a page may make its own
+        if isinstance(made, AsyncEngine):
+            await made.dispose()
+        elif isinstance(made, Engine):
+            made.dispose()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "shop"]:
+        del sys.modules[name]  # another page maps its own classes on a Base of its own
