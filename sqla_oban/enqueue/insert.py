@@ -51,6 +51,8 @@ def insert_all(target: Any, jobs: Iterable[J]) -> list[J] | Coroutine[Any, Any, 
 
     >>> await insert_all(session, [send_receipt.new(order.id) for order in orders])  # doctest: +SKIP
     """
+    if not isinstance(jobs, Iterable):
+        raise InvalidJob(f"insert_all() takes a list of jobs, or another iterable, got {shown(jobs)}")
     match target:
         case AsyncSession() | AsyncConnection():
             return _awaited(target, jobs)
@@ -92,7 +94,7 @@ def _batches(jobs: Iterable[J]) -> Iterator[list[J]]:
 def _check(jobs: list[Any]) -> None:
     for job in jobs:
         if not isinstance(job, JobMixin):
-            raise InvalidJob(f"insert_all() takes jobs, got {shown(job)}")
+            raise InvalidJob(f"insert_all() takes jobs, as made by a worker's new(), got {shown(job)}")
         state = instance_state(job)
         if state.key is not None or state.session_id is not None:
             raise InvalidJob(f"{job!r} is stored already or in a session; insert_all() takes new jobs")

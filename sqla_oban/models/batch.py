@@ -100,6 +100,8 @@ class Batch(ObanBase):
         callbacks = {
             milestone.value: template(job) for milestone, job in zip(Milestone, given, strict=True) if job is not None
         }
+        if not isinstance(jobs, Iterable):
+            raise InvalidJob(f"a batch takes a list of jobs, or another iterable, got {shown(jobs)}")
         super().__init__(id=uuid4(), name=_checked_name(name), callbacks=callbacks)
         self.add(*jobs)
 
@@ -124,6 +126,8 @@ class Batch(ObanBase):
                 raise InvalidJob(f"{job!r} is of a class with a schema of its own, whose jobs cannot be in a batch")
             if job.batch_id is not None:
                 raise InvalidJob(f"{job!r} is in a batch already; make another one")
+            if job.workflow_name is not None:
+                raise InvalidJob(f"{job!r} is part of a workflow, as {job.workflow_name!r}, and cannot be in a batch")
         for job in jobs:
             job.batch_id = self.id
         if (session := object_session(self)) is not None:

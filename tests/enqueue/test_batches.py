@@ -9,8 +9,21 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from sqla_oban import Batch, Cancel, Job, SqlaOban, Unique, current_job, inject, insert_all, job, make_models, worker
-from sqla_oban.errors import InvalidEntity, InvalidJob, InvalidSelection
+from sqla_oban import (
+    Batch,
+    Cancel,
+    Job,
+    SqlaOban,
+    Unique,
+    Workflow,
+    current_job,
+    inject,
+    insert_all,
+    job,
+    make_models,
+    worker,
+)
+from sqla_oban.errors import InvalidEntity, InvalidJob, InvalidSelection, InvalidWorkflow
 from sqla_oban.maintenance.mender import FIRST
 from sqla_oban.queries.batches import mend_batches
 from sqla_oban.telemetry.events import JobFinished
@@ -268,6 +281,12 @@ def test_what_cannot_be_in_a_batch_is_refused() -> None:
     batch = Batch([one])
     with pytest.raises(InvalidJob, match="already"):
         batch.add(one)
+    with pytest.raises(InvalidWorkflow, match="'one' is in a batch"):
+        Workflow(name="w").add("one", one)
+    with pytest.raises(InvalidJob, match="part of a workflow, as 'one', and cannot be in a batch"):
+        batch.add(Workflow(name="w").add("one", work.new()))
+    with pytest.raises(InvalidJob, match="a batch takes a list of jobs"):
+        Batch(work.new())  # type: ignore[arg-type]
     with pytest.raises(InvalidJob, match="takes jobs"):
         Batch(["job"])  # type: ignore[list-item]
     with pytest.raises(InvalidJob, match="not unique, nor scheduled"):
