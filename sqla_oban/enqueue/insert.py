@@ -18,6 +18,7 @@ from sqla_oban.enqueue.unique import part, settle
 from sqla_oban.errors import InvalidJob, shown
 from sqla_oban.models import JobMixin
 from sqla_oban.models.unique_key import is_unique
+from sqla_oban.models.workflow import is_alone
 
 J = TypeVar("J", bound=JobMixin)
 
@@ -98,6 +99,8 @@ def _check(jobs: list[Any]) -> None:
         state = instance_state(job)
         if state.key is not None or state.session_id is not None:
             raise InvalidJob(f"{job!r} is stored already or in a session; insert_all() takes new jobs")
+        if is_alone(job):
+            raise InvalidJob(f"insert_all() takes no job of a workflow, as {job!r} is; add the workflow to a session")
         if len(state.mapper.tables) > 1:
             raise InvalidJob(
                 f"{job!r} is stored in several tables, which insert_all() cannot do; add it to the session"

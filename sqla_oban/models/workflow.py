@@ -42,6 +42,12 @@ MARK = "workflow_job"
 """The key in a job's meta for its name in its workflow: it says that there is one, and a claim reads meta anyway."""
 
 
+def is_alone(job: JobMixin) -> bool:
+    """Whether a job is part of a workflow that is not stored with it: it would wait for ever for what is not there."""
+    held = job.__dict__
+    return held.get("workflow_name") is not None and held.get("workflow_id") is None
+
+
 def edges_of(home: MetaData, schema: str | None = None) -> Table:
     """The table of dependencies, in `home`."""
     return Table(

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from sqla_oban import CronJob, Job, Schedule, SqlaOban, job, worker
 from sqla_oban.engine.database import Link
-from sqla_oban.errors import ConfigurationError, DeclarationError, InvalidEntity, InvalidSchedule
+from sqla_oban.errors import ConfigurationError, DeclarationError, InvalidEntity, InvalidJob, InvalidSchedule
 from sqla_oban.maintenance.scheduler import Scheduler
 from sqla_oban.queries.cron import READ, TICK
 from sqla_oban.settings import SchedulerSettings
@@ -422,7 +422,10 @@ def test_workers_declare_entries_and_a_bad_one_is_refused_at_the_declaration() -
         @job(name="scheduler.demanding", cron="@daily")
         async def demanding(user_id: int) -> None: ...
 
-    assert not {"scheduler.bad", "scheduler.demanding"} & set(REGISTRY)
+    with pytest.raises(InvalidJob, match="a chain by 'kind', which is not among the job's args"):
+        job(name="scheduler.chained", cron="@daily", chain="kind")(report)
+
+    assert not {"scheduler.bad", "scheduler.demanding", "scheduler.chained"} & set(REGISTRY)
 
 
 no_job: Any = report
