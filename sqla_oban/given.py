@@ -119,6 +119,10 @@ def checked_queues(queues: Mapping[str, int | QueueConfig] | None) -> dict[str, 
     Raises:
         ConfigurationError: a name or a number is none that a queue can have.
     """
+    if not isinstance(queues, Mapping | None):
+        raise ConfigurationError(
+            f'queues must be a dict of names and limits, as {{"mailers": 10}}, got {shown(queues)}'
+        )
     return {_queue_name(queue): _queue_config(queue, value) for queue, value in (queues or {}).items()}
 
 

@@ -38,3 +38,5 @@ async def test_an_unknown_option_is_refused_and_a_wrong_one_as_ever(engine: Asyn
         SqlaOban(engine).with_options(engine=engine)
     with pytest.raises(ConfigurationError):
         SqlaOban(engine).with_options(queues={"default": 0})
+    with pytest.raises(ConfigurationError, match="queues must be a dict of names and limits"):
+        SqlaOban(engine, queues=["mailers"])  # type: ignore[arg-type]

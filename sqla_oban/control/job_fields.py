@@ -26,6 +26,7 @@ class JobFields(TypedDict, total=False):
     meta: Mapping[str, Any]
     schedule_in: float | timedelta
     scheduled_at: datetime
+    weight: int
 
 
 def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -134,8 +134,8 @@ class Jobs:
         Args:
             which: the jobs; for a single id or job that job is returned, else a list.
             session: whose transaction to take part in.
-            **fields: `worker`, `args`, `queue`, `priority`, `max_attempts`, `tags`, `meta`, and `schedule_in` or
-                `scheduled_at`, after which an available job is scheduled or the other way round.
+            **fields: `worker`, `args`, `queue`, `priority`, `max_attempts`, `tags`, `meta`, `weight`, and `schedule_in`
+                or `scheduled_at`, after which an available job is scheduled or the other way round.
 
         Raises:
             JobNotFound: there is no job of that id.

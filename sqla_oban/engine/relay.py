@@ -184,7 +184,7 @@ def outcome(id_: int, end: End) -> Any:
         case None:
             raise JobDeleted(f"job {id_} was deleted while it was waited for", id_)
         case JobState.CANCELLED:
-            raise JobCancelled(f"job {id_} was cancelled{told}", id_, end.error)
+            raise JobCancelled(f"job {id_} was cancelled{told.replace(': cancelled:', ':', 1)}", id_, end.error)
         case JobState.DISCARDED:
             raise JobDiscarded(f"job {id_} was discarded{told}", id_, end.error)
         case _:

@@ -18,6 +18,7 @@ from sqla_oban.enqueue.unique import part, settle
 from sqla_oban.errors import InvalidJob, shown
 from sqla_oban.models import JobMixin
 from sqla_oban.models.unique_key import is_unique
+from sqla_oban.models.workflow import is_alone
 
 J = TypeVar("J", bound=JobMixin)
 
@@ -51,6 +52,8 @@ def insert_all(target: Any, jobs: Iterable[J]) -> list[J] | Coroutine[Any, Any, 
 
     >>> await insert_all(session, [send_receipt.new(order.id) for order in orders])  # doctest: +SKIP
     """
+    if not isinstance(jobs, Iterable):
+        raise InvalidJob(f"insert_all() takes a list of jobs, or another iterable, got {shown(jobs)}")
     match target:
         case AsyncSession() | AsyncConnection():
             return _awaited(target, jobs)
@@ -92,10 +95,12 @@ def _batches(jobs: Iterable[J]) -> Iterator[list[J]]:
 def _check(jobs: list[Any]) -> None:
     for job in jobs:
         if not isinstance(job, JobMixin):
-            raise InvalidJob(f"insert_all() takes jobs, got {shown(job)}")
+            raise InvalidJob(f"insert_all() takes jobs, as made by a worker's new(), got {shown(job)}")
         state = instance_state(job)
         if state.key is not None or state.session_id is not None:
             raise InvalidJob(f"{job!r} is stored already or in a session; insert_all() takes new jobs")
+        if is_alone(job):
+            raise InvalidJob(f"insert_all() takes no job of a workflow, as {job!r} is; add the workflow to a session")
         if len(state.mapper.tables) > 1:
             raise InvalidJob(
                 f"{job!r} is stored in several tables, which insert_all() cannot do; add it to the session"

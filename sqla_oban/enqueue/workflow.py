@@ -16,8 +16,8 @@ from sqlalchemy.orm.attributes import instance_state
 from sqla_oban.enqueue.announce import open_savepoints
 from sqla_oban.enqueue.insert import insert_all
 from sqla_oban.errors import InvalidWorkflow
-from sqla_oban.models import WorkflowMixin, table_of
-from sqla_oban.models.workflow import EDGES, edges_of
+from sqla_oban.models import JobMixin, WorkflowMixin, table_of
+from sqla_oban.models.workflow import EDGES, edges_of, is_alone
 from sqla_oban.queries.workflow import insert_edges, names, note
 
 WRITTEN = "sqla_oban.workflows"
@@ -48,6 +48,9 @@ def _check(session: Session, _: UOWTransaction, __: object) -> None:
                 )
         if instance_state(workflow).key is not None:
             _known(session, workflow)
+    for one in session.new:
+        if isinstance(one, JobMixin) and is_alone(one):
+            raise InvalidWorkflow(f"{one!r} is {one.workflow_name!r} of a workflow that is not added: add that instead")
 
 
 @event.listens_for(Session, "after_flush")

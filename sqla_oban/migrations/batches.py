@@ -47,12 +47,13 @@ UPGRADE = (
     """
     CREATE OR REPLACE FUNCTION {schema}.oban_batch_call(batch {schema}.oban_batches, milestone text) RETURNS void
     LANGUAGE sql AS $oban$
-      INSERT INTO {schema}.oban_jobs (worker, queue, args, priority, max_attempts, tags, chain_key, chain_hold, meta)
+      INSERT INTO {schema}.oban_jobs (worker, queue, args, priority, max_attempts, tags, chain_key, chain_hold,
+                                     weight, meta)
       SELECT job->>'worker', coalesce(job->>'queue', 'default'), coalesce(job->'args', '{{}}'),
              coalesce((job->>'priority')::smallint, 0::smallint),
              coalesce((job->>'max_attempts')::smallint, 20::smallint),
              ARRAY(SELECT jsonb_array_elements_text(coalesce(job->'tags', '[]'))),
-             job->>'chain_key', (job->>'chain_hold')::boolean,
+             job->>'chain_key', (job->>'chain_hold')::boolean, (job->>'weight')::integer,
              coalesce(job->'meta', '{{}}') || jsonb_build_object('batch', jsonb_build_object(
                'id', batch.id, 'name', batch.name, 'callback', milestone, 'counts', (
                  SELECT coalesce(jsonb_object_agg(state, n), '{{}}') FROM (

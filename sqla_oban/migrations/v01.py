@@ -133,7 +133,7 @@ UPGRADE = (
       meta jsonb,
       unique_key text,
       unique_states smallint,
-      unique_period interval, chain_key text, chain_hold boolean,
+      unique_period interval, chain_key text, chain_hold boolean, weight integer,
       declared boolean NOT NULL DEFAULT false,
       paused boolean NOT NULL DEFAULT false,
       last_tick timestamp NOT NULL DEFAULT timezone('UTC', now()),

@@ -13,6 +13,7 @@ from sqlalchemy.sql.elements import conv
 
 from sqla_oban.errors import InvalidJob, shown
 from sqla_oban.models.base import UTC_NOW, ObanBase, UTCDateTime
+from sqla_oban.models.entity import by_reference
 from sqla_oban.models.job import JobMixin
 from sqla_oban.models.models import table_of
 from sqla_oban.payload import snapshot
@@ -31,7 +32,7 @@ class Milestone(StrEnum):
 
 TEMPLATE: Final = (
     *("worker", "queue", "args", "priority", "max_attempts", "tags", "meta"),
-    *("chain_key", "chain_hold"),
+    *("chain_key", "chain_hold", "weight"),
 )
 """What a callback takes from the job that it is made like."""
 
@@ -60,6 +61,7 @@ class Batch(ObanBase):
 
     Raises:
         InvalidJob: something among it is no new job, or is unique or scheduled where a callback cannot be.
+        InvalidEntity: an argument of a callback is a row that has no key yet; flush it first.
 
     >>> batch = Batch([send_receipt.new(order.id) for order in orders], exhausted=report.new())  # doctest: +SKIP
     >>> session.add(batch)  # doctest: +SKIP
@@ -98,6 +100,8 @@ class Batch(ObanBase):
         callbacks = {
             milestone.value: template(job) for milestone, job in zip(Milestone, given, strict=True) if job is not None
         }
+        if not isinstance(jobs, Iterable):
+            raise InvalidJob(f"a batch takes a list of jobs, or another iterable, got {shown(jobs)}")
         super().__init__(id=uuid4(), name=_checked_name(name), callbacks=callbacks)
         self.add(*jobs)
 
@@ -122,6 +126,8 @@ class Batch(ObanBase):
                 raise InvalidJob(f"{job!r} is of a class with a schema of its own, whose jobs cannot be in a batch")
             if job.batch_id is not None:
                 raise InvalidJob(f"{job!r} is in a batch already; make another one")
+            if job.workflow_name is not None:
+                raise InvalidJob(f"{job!r} is part of a workflow, as {job.workflow_name!r}, and cannot be in a batch")
         for job in jobs:
             job.batch_id = self.id
         if (session := object_session(self)) is not None:
@@ -135,12 +141,13 @@ def template(job: JobMixin) -> dict[str, Any]:
 
     Raises:
         InvalidJob: the job is not new, is unique or is scheduled.
-        UnserialisableValue: an entity is among its args.
+        InvalidEntity: an argument is a row without a key.
     """
     _check_new(job, "a callback of a batch")
     if job.unique is not None or "scheduled_at" in job.__dict__:
         raise InvalidJob(f"{job!r} is a callback of a batch, which is made once and at once: not unique, nor scheduled")
     said = {name: value for name in TEMPLATE if (value := job.__dict__.get(name)) is not None}
+    said["args"] = by_reference(job.args)
     return snapshot(said, "a callback")  # type: ignore[return-value]  # an object in, an object out
 
 

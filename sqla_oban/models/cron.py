@@ -21,6 +21,7 @@ class Cron(ObanBase):
         worker, args, queue, priority, max_attempts, tags, meta: what its jobs are made with; None: the table's default.
         unique_key, unique_states, unique_period: likewise, for jobs that are unique.
         chain_key, chain_hold: likewise, for jobs of a chain.
+        weight: likewise, for queues with a rate limit.
         declared: whether it stands in code; then the leader's code says what it is, and the row how far it has come.
         paused: whether its ticks make no jobs.
         last_tick: the last tick that was dealt with; every later one is still to come.
@@ -45,6 +46,7 @@ class Cron(ObanBase):
     unique_period: Mapped[timedelta | None] = mapped_column(Interval)
     chain_key: Mapped[str | None] = mapped_column(Text)
     chain_hold: Mapped[bool | None] = mapped_column()
+    weight: Mapped[int | None] = mapped_column()
     declared: Mapped[bool] = mapped_column(server_default=false())
     paused: Mapped[bool] = mapped_column(server_default=false())
     last_tick: Mapped[datetime] = mapped_column(UTCDateTime, server_default=UTC_NOW)

@@ -90,6 +90,17 @@ def stored(value: object) -> object:
     raise TypeError(f"JSON cannot express {shown(value)}")
 
 
+def by_reference(args: dict[str, Any]) -> dict[str, Any]:
+    """The args with each entity as its reference.
+
+    Raises:
+        InvalidEntity: one has no key.
+    """
+    if not any(entities(args)):
+        return args
+    return {name: one.reference() if isinstance(one, Entity) else one for name, one in args.items()}
+
+
 class Args(TypeDecorator[dict[str, Any]]):
     """JSONB in which entities are stored by their keys, as these are when the statement executes."""
 
@@ -98,9 +109,7 @@ class Args(TypeDecorator[dict[str, Any]]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """Entities by their references."""
-        if not any(entities(value)):
-            return value
-        return {name: one.reference() if isinstance(one, Entity) else one for name, one in value.items()}
+        return by_reference(value)
 
     def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
         """As JSONB does: what is compared with a key or an element is no whole JSON object."""

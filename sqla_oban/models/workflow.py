@@ -42,6 +42,12 @@ MARK = "workflow_job"
 """The key in a job's meta for its name in its workflow: it says that there is one, and a claim reads meta anyway."""
 
 
+def is_alone(job: JobMixin) -> bool:
+    """Whether a job is part of a workflow that is not stored with it: it would wait for ever for what is not there."""
+    held = job.__dict__
+    return held.get("workflow_name") is not None and held.get("workflow_id") is None
+
+
 def edges_of(home: MetaData, schema: str | None = None) -> Table:
     """The table of dependencies, in `home`."""
     return Table(
@@ -206,6 +212,8 @@ class WorkflowMixin:
             raise InvalidWorkflow(f"{name!r} cannot be unique: as a duplicate it would be missing; use unique=False")
         if job.__dict__.get("workflow_name") is not None:
             raise InvalidWorkflow(f"{name!r} is part of a workflow already, as {job.workflow_name!r}; make another job")
+        if job.__dict__.get("batch_id") is not None:
+            raise InvalidWorkflow(f"{name!r} is in a batch, whose jobs cannot be part of a workflow; make another job")
         if job.__table__.schema != self.__table__.schema:  # type: ignore[attr-defined]
             raise InvalidWorkflow(f"{job!r} is of another schema than {type(self).__qualname__}; both must be of one")
 

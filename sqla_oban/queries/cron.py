@@ -130,7 +130,7 @@ def _told(turn: Any, ticks: ColumnElement[str]) -> ColumnElement[Any]:
     )
 
 
-KEYS = ("unique_key", "unique_states", "unique_period", "chain_key", "chain_hold")
+KEYS = ("unique_key", "unique_states", "unique_period", "chain_key", "chain_hold", "weight")
 WRITTEN = (
     *("name", "expression", "timezone", "missed"),
     *("worker", "args", "queue", "priority", "max_attempts", "tags", "meta", *KEYS),

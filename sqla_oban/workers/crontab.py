@@ -9,13 +9,14 @@ from sqlalchemy import inspect
 from sqla_oban.errors import ConfigurationError, InvalidSchedule, shown
 from sqla_oban.models import JobMixin
 from sqla_oban.models.checks import checked_name
+from sqla_oban.models.entity import by_reference
 from sqla_oban.workers.definition import Definition
 from sqla_oban.workers.schedule import Schedule
 
 TEMPLATE = (
     *("worker", "args", "queue", "priority", "max_attempts", "tags", "meta"),
     *("unique_key", "unique_states", "unique_period"),
-    *("chain_key", "chain_hold"),
+    *("chain_key", "chain_hold", "weight"),
 )
 """What a job of the crontab takes from its entry."""
 
@@ -31,6 +32,7 @@ class CronJob:
 
     Raises:
         InvalidSchedule: the schedule cannot be understood, or the job is no template.
+        InvalidEntity: an argument of the job is a row that has no key yet.
 
     >>> SqlaOban(engine, cron=[CronJob("0 3 * * *", send_report.new(kind="all"))])  # doctest: +SKIP
     """
@@ -59,8 +61,12 @@ def columns(schedule: Schedule) -> dict[str, Any]:
 
 
 def template(job: JobMixin) -> dict[str, Any]:
-    """What a template says of its jobs; None for what it leaves to the table's defaults."""
-    return {name: job.__dict__.get(name) for name in TEMPLATE}
+    """What a template says of its jobs; None for what it leaves to the table's defaults.
+
+    Raises:
+        InvalidEntity: an argument is a row without a key.
+    """
+    return {**{name: job.__dict__.get(name) for name in TEMPLATE}, "args": by_reference(job.args)}
 
 
 def checked_template(job: object) -> JobMixin:
@@ -68,6 +74,7 @@ def checked_template(job: object) -> JobMixin:
 
     Raises:
         InvalidSchedule: it is no job, is stored already, or has a moment of its own.
+        InvalidEntity: an argument is a row without a key, and so not the one of jobs to come.
     """
     if not isinstance(job, JobMixin):
         raise InvalidSchedule(f"an entry of the crontab takes a job, as made by a worker's new(), got {shown(job)}")
@@ -75,6 +82,7 @@ def checked_template(job: object) -> JobMixin:
         raise InvalidSchedule(f"{job!r} is in a session; an entry of the crontab takes a job of its own")
     if "scheduled_at" in job.__dict__:
         raise InvalidSchedule(f"{job!r} has a moment of its own; the entry's schedule says when it runs")
+    by_reference(job.args)
     return job
 
 

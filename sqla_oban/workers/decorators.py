@@ -201,6 +201,8 @@ def worker(cls: type[Any] | None = None, /, **options: Any) -> Any:
 
 
 def _declare_function(function: Callable[..., Any], options: Mapping[str, Any]) -> JobFunction[Any, Any, Any]:
+    if isinstance(function, str):
+        raise DeclarationError(f"@job takes a function, got {shown(function)}; name the option, as in @job(queue=...)")
     if isinstance(function, type) or not callable(function):
         raise DeclarationError(f"@job takes a function, got {shown(function)}; a class takes @worker")
     if not hasattr(function, "__qualname__"):  # a partial, or an object that can be called

@@ -83,6 +83,15 @@ class Definition:
     asynchronous: bool = False
     pinned: bool = False
 
+    def __post_init__(self) -> None:
+        """A worker that the crontab could make no job of is refused where it is declared.
+
+        Raises:
+            InvalidJob: it is unique, or a chain, by an argument that a job without arguments does not have.
+        """
+        if self.cron is not None:
+            self.defaults.make(self.name, {})
+
     @property
     def takes_job(self) -> bool:
         """Whether code of the worker's is given the job as a mapped object."""

@@ -141,9 +141,10 @@ async def test_what_does_not_run_is_deleted(oban: SqlaOban, engine: AsyncEngine)
 async def test_an_update_changes_what_it_names(oban: SqlaOban, engine: AsyncEngine) -> None:
     (job_id,) = await enqueue(engine, Job(worker="w", args={"n": 1}, tags=["a"], meta={"m": 1}))
     fields: dict[str, Any] = {"priority": 3, "tags": ["B", "c"], "queue": "other", "max_attempts": 5, "worker": "v"}
-    updated = await oban.jobs.update(job_id, **fields, args={"n": [2, None]}, meta={"x": "é"})
+    updated = await oban.jobs.update(job_id, **fields, args={"n": [2, None]}, meta={"x": "é"}, weight=5)
     (stored,) = await jobs(engine)
     for job in (updated, stored):
+        assert job.weight == 5
         assert (job.priority, job.tags, job.queue, job.max_attempts, job.worker) == (3, ["b", "c"], "other", 5, "v")
         assert (job.args, job.meta, job.state) == ({"n": [2, None]}, {"x": "é"}, JobState.AVAILABLE)
 

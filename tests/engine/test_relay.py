@@ -129,7 +129,7 @@ async def test_a_failure_is_told_with_its_last_error(client: SqlaOban, start: An
 
 async def test_a_cancellation_is_told_with_its_reason(client: SqlaOban, start: Any) -> None:
     await start(queues={"default": 5})
-    with pytest.raises(JobCancelled, match=r"^job 1 was cancelled: cancelled: the order was refunded$"):
+    with pytest.raises(JobCancelled, match=r"^job 1 was cancelled: the order was refunded$"):
         await client.relay(refuse.new())
 
 

@@ -9,13 +9,27 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from sqla_oban import Batch, Cancel, Job, SqlaOban, Unique, current_job, inject, insert_all, job, make_models, worker
-from sqla_oban.errors import InvalidJob, InvalidSelection
+from sqla_oban import (
+    Batch,
+    Cancel,
+    Job,
+    SqlaOban,
+    Unique,
+    Workflow,
+    current_job,
+    inject,
+    insert_all,
+    job,
+    make_models,
+    worker,
+)
+from sqla_oban.errors import InvalidEntity, InvalidJob, InvalidSelection, InvalidWorkflow
 from sqla_oban.maintenance.mender import FIRST
 from sqla_oban.queries.batches import mend_batches
 from sqla_oban.telemetry.events import JobFinished
 from sqla_oban.testing import drain
 from tests.enqueue.conftest import Run, every_session
+from tests.shop import Order
 from tests.support import Recorder, enqueue, eventually, jobs
 
 MILESTONES = ["attempted", "completed", "exhausted", "retryable", "cancelled", "discarded"]
@@ -42,6 +56,10 @@ async def tell(what: str, session: AsyncSession = inject()) -> None:
     batch = await current_job().batch(session)
     assert batch is not None
     seen.append((what, dict(batch.counts)))
+
+
+@job(name="batches.pack")
+async def pack(order: Order) -> None: ...
 
 
 @worker(name="batches.report")
@@ -146,6 +164,15 @@ async def test_a_callback_is_made_like_its_job_and_told_of_its_batch(engine: Asy
     }
     async with AsyncSession(engine) as session:
         await drain(session, "callbacks")
+
+
+async def test_a_callback_weighs_what_it_would_elsewhere_and_takes_a_row(engine: AsyncEngine) -> None:
+    await add(engine, Batch([work.new()], completed=pack.with_options(weight=5).new(Order(id=7))))
+    await run(engine, "UPDATE oban_jobs SET state = 'completed'")
+    [_, one] = await jobs(engine)
+    assert (one.weight, one.args) == (5, {"order": {"$entity": "Order", "pk": [7]}})
+    with pytest.raises(InvalidEntity, match="has no primary key yet"):
+        Batch(completed=pack.new(Order(item="book")))
 
 
 async def test_a_job_adds_others_to_its_batch(engine: AsyncEngine) -> None:
@@ -254,6 +281,12 @@ def test_what_cannot_be_in_a_batch_is_refused() -> None:
     batch = Batch([one])
     with pytest.raises(InvalidJob, match="already"):
         batch.add(one)
+    with pytest.raises(InvalidWorkflow, match="'one' is in a batch"):
+        Workflow(name="w").add("one", one)
+    with pytest.raises(InvalidJob, match="part of a workflow, as 'one', and cannot be in a batch"):
+        batch.add(Workflow(name="w").add("one", work.new()))
+    with pytest.raises(InvalidJob, match="a batch takes a list of jobs"):
+        Batch(work.new())  # type: ignore[arg-type]
     with pytest.raises(InvalidJob, match="takes jobs"):
         Batch(["job"])  # type: ignore[list-item]
     with pytest.raises(InvalidJob, match="not unique, nor scheduled"):

@@ -253,6 +253,7 @@ WRONG: dict[str, Any] = {
     "a worker": lambda: [work],
     "a class": lambda: [Job],
     "None": lambda: [None],
+    "one job by itself": lambda: work.new(1),
     "the same job twice": lambda: [work.new(1)] * 2,
 }
 

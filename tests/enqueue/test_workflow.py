@@ -9,8 +9,8 @@ from sqlalchemy import event, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
-from sqla_oban import After, Job, JobState, Workflow, current_job, inject, job, make_models
-from sqla_oban.errors import InvalidWorkflow
+from sqla_oban import After, Job, JobState, Workflow, current_job, inject, insert_all, job, make_models
+from sqla_oban.errors import InvalidJob, InvalidWorkflow
 from sqla_oban.migrations import migrate
 from sqla_oban.outcomes import Record
 from sqla_oban.testing import drain
@@ -134,6 +134,22 @@ async def test_a_name_that_is_stored_or_not_is_found_out_before_anything_is_sent
                 await session.flush()
             session.expunge(stored)
             assert await session.scalar(select(1)) == 1
+
+
+async def test_a_job_of_it_is_not_stored_without_it(sessions: async_sessionmaker[AsyncSession]) -> None:
+    """It would be suspended for ever."""
+    workflow = Workflow(name="w")
+    workflow.add("first", step.new(1))
+    second = workflow.add("second", step.new(2), deps=["first"])
+    async with sessions.begin() as session:
+        with pytest.raises(InvalidJob, match="takes no job of a workflow"):
+            await insert_all(session, [second])
+        session.add(second)
+        with pytest.raises(InvalidWorkflow, match="is 'second' of a workflow that is not added"):
+            await session.flush()
+        session.expunge(second)
+        session.add(workflow)
+    assert second.workflow_id == workflow.id
 
 
 async def test_it_respects_the_time_of_a_job(engine: AsyncEngine, sessions: async_sessionmaker[AsyncSession]) -> None:

@@ -11,13 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from sqla_oban import CronJob, Job, Schedule, SqlaOban, job, worker
 from sqla_oban.engine.database import Link
-from sqla_oban.errors import ConfigurationError, DeclarationError, InvalidSchedule
+from sqla_oban.errors import ConfigurationError, DeclarationError, InvalidEntity, InvalidJob, InvalidSchedule
 from sqla_oban.maintenance.scheduler import Scheduler
 from sqla_oban.queries.cron import READ, TICK
 from sqla_oban.settings import SchedulerSettings
 from sqla_oban.telemetry.events import CronFailed, CronTicked, LeadershipGained
 from sqla_oban.workers import REGISTRY
 from sqla_oban.workers.crontab import declared
+from tests.shop import Order
 from tests.support import Recorder, both_drivers, enqueue, eventually, jobs
 
 QUICK = SchedulerSettings(interval=0.1)
@@ -25,6 +26,10 @@ QUICK = SchedulerSettings(interval=0.1)
 
 @job(name="scheduler.report", queue="reports", priority=3, tags=["cron"], meta={"kept": 1})
 async def report(kind: str = "short") -> None: ...
+
+
+@job(name="scheduler.weigh")
+async def weigh(order: Order) -> None: ...
 
 
 class Lead:
@@ -129,6 +134,19 @@ async def test_a_unique_job_that_is_there_already_is_not_made_again(crontab: Cro
         session.add(by_hand := report.with_options(unique=True).new())
         await session.flush()
         assert (by_hand.conflict, by_hand.id) == (True, made.id)
+
+
+async def test_a_job_of_an_entry_weighs_what_it_would_elsewhere_and_takes_a_row(crontab: Crontab) -> None:
+    await crontab.minute()
+    entry = CronJob("* * * * *", weigh.with_options(weight=5).new(Order(id=7)))
+    await crontab.scheduler(entry).tick()
+    await crontab.run("UPDATE oban_crons SET last_tick = last_tick - interval '1 minute'")
+    await crontab.scheduler(entry).tick()
+    (made,) = await jobs(crontab.engine)
+    assert made.weight == 5
+    assert made.args == {"order": {"$entity": "Order", "pk": [7]}}
+    with pytest.raises(InvalidEntity, match="has no primary key yet"):
+        CronJob("* * * * *", weigh.new(Order(item="book")))
 
 
 @both_drivers
@@ -404,7 +422,10 @@ def test_workers_declare_entries_and_a_bad_one_is_refused_at_the_declaration() -
         @job(name="scheduler.demanding", cron="@daily")
         async def demanding(user_id: int) -> None: ...
 
-    assert not {"scheduler.bad", "scheduler.demanding"} & set(REGISTRY)
+    with pytest.raises(InvalidJob, match="a chain by 'kind', which is not among the job's args"):
+        job(name="scheduler.chained", cron="@daily", chain="kind")(report)
+
+    assert not {"scheduler.bad", "scheduler.demanding", "scheduler.chained"} & set(REGISTRY)
 
 
 no_job: Any = report

@@ -213,6 +213,11 @@ def test_a_job_is_made_of_a_function_only(target: Any) -> None:
         job()(target)
 
 
+def test_an_option_without_its_name_is_refused() -> None:
+    with pytest.raises(DeclarationError, match=r"@job takes a function, got 'mailers'; name the option"):
+        job("mailers")  # type: ignore[call-overload]
+
+
 @pytest.mark.parametrize("target", [shrink, 5, Transcode()], ids=["function", "number", "instance"])
 def test_a_worker_is_made_of_a_class_only(target: Any) -> None:
     with pytest.raises(DeclarationError, match="@worker takes a class"):
