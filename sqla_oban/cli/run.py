@@ -31,6 +31,7 @@ from sqla_oban.cli.options import (
 from sqla_oban.cli.runner import configured_runner
 from sqla_oban.cli.supervised import Line, run_supervised
 from sqla_oban.cli.supervisor import Supervisor
+from sqla_oban.engine.interrupts import leave_when_asked
 from sqla_oban.errors import reason
 from sqla_oban.runner import SqlaOban
 from sqla_oban.settings.checks import whole
@@ -54,6 +55,7 @@ def run(file: Path | None, line: Line | None, **options: Any) -> None:
     Either --app names the application, which has its engine and its queues; or --url and --queues say what to run, and
     --import where the workers are.
     """
+    leave_when_asked()
     with explained():
         configuration = configured(file, **options)
         _check_usage(configuration, url=options["url"])

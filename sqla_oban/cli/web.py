@@ -14,6 +14,7 @@ from sqla_oban.cli.configuration import Configuration, configured
 from sqla_oban.cli.failure import explained
 from sqla_oban.cli.options import config_option, refuse_url_beside_app, runner_options
 from sqla_oban.cli.runner import configured_runner
+from sqla_oban.engine.interrupts import leave_when_asked
 
 EXTRA: Final = ("jinja2", "starlette", "uvicorn", "markupsafe", "anyio")
 serve: Callable[..., Any] | None
@@ -45,6 +46,7 @@ def web(file: Path | None, host: str, port: int, *, write: bool, **options: Any)
         raise click.UsageError(
             f"--write on {host} would let everybody there change things; mount dashboard(..., authorize=...) instead."
         )
+    leave_when_asked()
     with explained():
         configuration = configured(file, **options)
         refuse_url_beside_app(configuration, options["url"])

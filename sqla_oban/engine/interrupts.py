@@ -3,9 +3,20 @@
 import asyncio
 import contextlib
 import signal
+import sys
 from collections.abc import Callable, Iterator
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def leave_when_asked() -> None:
+    """Have SIGTERM end the process for as long as nobody handles it: while an application is imported, say.
+
+    To process 1, which a container's command is, the kernel gives no signal that it has not asked for. It would go on,
+    claim jobs, and be killed in the middle of them when the patience of whoever asked it is over.
+    """
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 @contextlib.contextmanager

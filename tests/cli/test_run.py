@@ -101,6 +101,16 @@ def test_a_signal_lets_a_running_job_end(number: signal.Signals, here: Path, dat
     assert states(database) == {"cli_run.wait": "completed"}
 
 
+@pytest.mark.parametrize("command", ["run", "web"])
+def test_a_signal_before_it_has_begun_ends_it_too(command: str, tmp_path: Path) -> None:
+    """By a handler: as process 1 of a container it would be passed over without one."""
+    (tmp_path / "cli_run_slow.py").write_text("import time\nprint('is imported', flush=True)\ntime.sleep(600)")
+    with running(command, "--app", "cli_run_slow:oban", cwd=tmp_path) as process:
+        process.read_until("is imported")
+        process.process.terminate()
+        assert process.end() == (0, "")
+
+
 @pytest.mark.parametrize(("loop", "module"), [("asyncio", "asyncio.unix_events"), ("uvloop", "uvloop")])
 def test_jobs_run_in_the_loop_that_is_named(loop: str, module: str, here: Path, database: str) -> None:
     enqueue(database, "cli_run.loop")

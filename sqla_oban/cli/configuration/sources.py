@@ -15,6 +15,8 @@ PREFIX = "SQLA_OBAN_"
 NESTED = "__"
 FILE_VARIABLE = f"{PREFIX}CONFIG"
 """Names the file, as --config does."""
+TEST_VARIABLE = f"{PREFIX}TEST_URL"
+"""Names the server of tests (`sqla_oban.testing.plugin`), and may be set wherever the commands are used too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def from_environment(environment: Mapping[str, str]) -> Source:
     """
     values: dict[str, Any] = {}
     for variable, value in sorted(environment.items()):
-        if not variable.startswith(PREFIX) or variable == FILE_VARIABLE:
+        if not variable.startswith(PREFIX) or variable in (FILE_VARIABLE, TEST_VARIABLE):
             continue
         *tables, name = variable.removeprefix(PREFIX).lower().split(NESTED)
         table = values

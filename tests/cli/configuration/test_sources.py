@@ -60,8 +60,9 @@ def test_two_underscores_stand_for_a_dot() -> None:
     assert found.named(("pruner", "max_age")) == "SQLA_OBAN_PRUNER__MAX_AGE in the environment"
 
 
-def test_the_variable_that_names_the_file_is_no_setting() -> None:
-    assert from_environment({"SQLA_OBAN_CONFIG": "x.toml"}).values == {}
+@pytest.mark.parametrize("variable", ["SQLA_OBAN_CONFIG", "SQLA_OBAN_TEST_URL"])
+def test_a_variable_with_a_meaning_of_its_own_is_no_setting(variable: str) -> None:
+    assert from_environment({variable: "x.toml"}).values == {}
 
 
 def test_a_variable_for_a_table_beside_one_for_a_value_in_it_is_refused() -> None:
