@@ -30,7 +30,10 @@ OWN_COLUMNS = (
 INDEXES = (
     # The claim reads this index front to back: its columns are exactly the ORDER BY.
     Index("oban_jobs_claim_index", f"(queue, priority, scheduled_at, id) WHERE {limits.UNSORTED}"),
-    Index("oban_jobs_staging_index", "(scheduled_at, id) INCLUDE (queue) WHERE state IN ('scheduled', 'retryable')"),
+    Index(  # what it includes is counted without a look at the table
+        "oban_jobs_staging_index",
+        "(scheduled_at, id) INCLUDE (queue, state) WHERE state IN ('scheduled', 'retryable')",
+    ),
     Index("oban_jobs_executing_index", "(attempted_at) WHERE state = 'executing'"),
     # Holds only what is to be stopped: every node looks at it once a second.
     Index("oban_jobs_cancel_index", "(id) WHERE state = 'executing' AND meta ? 'cancel_requested'"),

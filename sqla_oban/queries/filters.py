@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, SmallInteger, Text, bindparam, func, literal, literal_column
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -40,16 +40,34 @@ class JobFilter:
         return not any(getattr(self, field.name) for field in fields(self))
 
 
+COLUMNS: Final[Mapping[str, str]] = {
+    "ids": "id",
+    "words": "worker",
+    "queues": "queue",
+    "workers": "worker",
+    "tags": "tags",
+    "nodes": "attempted_by",
+    "priorities": "priority",
+    "args": "args",
+    "meta": "meta",
+}
+"""The columns of a job at which each field of a filter looks."""
+
+
+def columns_of(wanted: JobFilter) -> set[str]:
+    """The columns at which a filter looks."""
+    return {column for field, column in COLUMNS.items() if getattr(wanted, field)}
+
+
 def conditions(wanted: JobFilter, columns: Any) -> list[ColumnElement[bool]]:
     """What a row with the columns of a job must fulfil."""
-    node = columns.attempted_by.op("[")(literal_column("1]", Text()))
     tests: Mapping[str, Callable[[Any], list[ColumnElement[bool]]]] = {
         "ids": lambda ids: [columns.id.in_(ids)],
         "words": lambda words: [func.strpos(columns.worker, word) > literal_column("0") for word in words],
         "queues": lambda queues: [columns.queue.in_(queues)],
         "workers": lambda workers: [columns.worker.in_(workers)],
         "tags": lambda tags: [columns.tags.op("&&")(literal(list(tags), ARRAY(Text)))],
-        "nodes": lambda nodes: [node.in_(nodes)],
+        "nodes": lambda nodes: [columns.attempted_by.op("[")(literal_column("1]", Text())).in_(nodes)],
         "priorities": lambda priorities: [columns.priority.in_([literal(one, SmallInteger) for one in priorities])],
         "args": lambda paths: [_found(columns.args, one) for one in paths],
         "meta": lambda paths: [_found(columns.meta, one) for one in paths],

@@ -61,5 +61,9 @@ class Reader:
             "statement_timeout": str(milliseconds),
             "jit": "off",
             "max_parallel_workers_per_gather": "0",
+            # Every question reads the first entries of an index, however many there are. The planner would rather read
+            # all of the table, or of the index, where it believes that the first are as good as all.
+            "enable_seqscan": "off",
+            "enable_bitmapscan": "off",
         }
         return select(*(func.set_config(name, value, True) for name, value in settings.items()))

@@ -14,6 +14,7 @@ from sqla_oban.control.watch.fleet import queues
 from sqla_oban.control.watch.search import parsed
 from sqla_oban.errors import InvalidSelection
 from sqla_oban.outcomes import RESULT
+from sqla_oban.queries.browse import WINDOW
 from sqla_oban.queries.filters import JobFilter
 from sqla_oban.states import RETRYING, UNFINISHED, JobState
 from sqla_oban.telemetry.redaction import REDACTED, Redaction, shown
@@ -66,6 +67,7 @@ async def jobs(board: Board, request: Request) -> View:
         "counts": await board.ask(count),
         "q": search,
         "page": found,
+        "window": WINDOW,
         "jobs": [_listed(board, job) for job in found.jobs],
         "first": "after" not in request.query_params,
         "queues": [one.queue for one in await board.ask(queues, name=board.oban.name)],

@@ -20,7 +20,7 @@ from sqla_oban.migrations import downgrade, migrate
 from sqla_oban.models import Scope
 from sqla_oban.queries import activity as activity_queries
 from sqla_oban.queries import count as count_queries
-from sqla_oban.queries.activity import BACKLOG, FAILING, FINISHED
+from sqla_oban.queries.activity import BACKLOG, FAILING, FINISHED, TAKEN
 from sqla_oban.queries.browse import WINDOW
 from sqla_oban.queries.count import WAITING_BY_QUEUE
 from sqla_oban.queries.show import CRON_RUNS, RUNS_OF_WORKER
@@ -218,9 +218,11 @@ async def test_the_crontab_with_what_comes_next(engine: AsyncEngine, table: Tabl
 async def test_what_the_pages_ask_is_bounded(table: Table) -> None:
     """Each statement stops at a number of jobs, found by an index: a page of the database a job, at the most."""
     given, most = {"span": 86_400.0, "width": 60.0}, activity_queries.MOST
+    read_at_most = activity_queries.READ
     bounds: dict[Any, int] = {
-        FINISHED.params(**given): 4 * most,
-        BACKLOG.params(**given): 3 * most,
+        FINISHED.params(**given): 3 * most + read_at_most,
+        TAKEN.params(**given): 1_441 * activity_queries.SAMPLE,
+        BACKLOG.params(**given): 4 * read_at_most,
         FAILING: 2 * activity_queries.FAILURES,
         WAITING_BY_QUEUE: 5 * count_queries.WAITING,
         RUNS_OF_WORKER.params(worker="w1"): WINDOW,
