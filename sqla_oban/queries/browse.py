@@ -7,7 +7,7 @@ not full although the index goes on says where the next one begins.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -27,6 +27,7 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from sqla_oban.queries.available import LANES
 from sqla_oban.queries.expressions import JOBS, constant, in_states, now
@@ -82,8 +83,7 @@ def _available() -> Order:
 
 
 BY_ID: Final = _by("id", among=true(), descending=True, mixed=True)
-ORDERS: Final[Mapping[JobState | None, Order]] = {
-    None: BY_ID,
+ORDERS: Final[Mapping[JobState, Order]] = {
     JobState.AVAILABLE: _available(),
     JobState.SCHEDULED: _by("scheduled_at", "id", among=in_states(JobState.SCHEDULED, JobState.RETRYABLE), mixed=True),
     JobState.EXECUTING: _by("attempted_at", "id", among=in_states(JobState.EXECUTING)),
@@ -93,33 +93,67 @@ ORDERS: Final[Mapping[JobState | None, Order]] = {
 """What is claimed, due or ends first comes first; of what has ended, the newest."""
 
 
-def order_of(state: JobState | None, wanted: JobFilter) -> Order:
-    """In which order jobs are shown; those that are named by their ids are found by these."""
-    return BY_ID if wanted.ids else ORDERS[state]
+def order_of(wanted: JobFilter) -> Order:
+    """In which order jobs are shown: that of their state, if it is one; those named by their ids are found by these."""
+    return ORDERS[wanted.states[0]] if len(wanted.states) == 1 and not wanted.ids else BY_ID
 
 
-def page(state: JobState | None, wanted: JobFilter, after: Sequence[str] | None, size: int) -> Select[Any]:
+def page(wanted: JobFilter, after: Sequence[str] | None, size: int) -> Select[Any]:
     """Up to `size` jobs behind the keys `after`, each given as text, with their own keys.
 
     What is looked through are a few columns; only of the jobs that are shown the whole row is read.
     """
-    order = order_of(state, wanted)
-    of_state = [] if state is None or not order.mixed else [state]
-    looked_at = [*columns_of(wanted), *("state" for _ in of_state)]
-    seen = _window(order, wanted, after, looked_at, WINDOW if looked_at else size).subquery("seen")
-    shown = [*conditions(wanted, seen.c), *(seen.c.state == _state(one) for one in of_state)]
+    order = order_of(wanted)
+    left = _left(wanted, order)
+    seen = _window(order, wanted, after, columns_of(left), size if left.is_empty else WINDOW).subquery("seen")
     keys = (seen.c[key] for key in order.keys)
-    found = select(*keys).where(*shown).order_by(*_sorted(order, seen)).limit(_most(size)).subquery("found")
+    shown = select(*keys).where(*conditions(left, seen.c)).order_by(*_sorted(order, seen))
+    found = shown.limit(_most(size)).subquery("found")
     told: list[ColumnElement[Any]] = [*summary(JOBS), *_texts(order, found)]
-    return select(*told).join_from(found, JOBS, JOBS.c.id == found.c.id).order_by(*_sorted(order, found))
+    listed: Select[Any] = select(*told)
+    return listed.join_from(found, JOBS, JOBS.c.id == found.c.id).order_by(*_sorted(order, found))
 
 
-def end_of_window(state: JobState | None, wanted: JobFilter, after: Sequence[str] | None) -> Select[Any]:
+def end_of_window(wanted: JobFilter, after: Sequence[str] | None) -> Select[Any]:
     """The keys of the last entry that `page` looked at, as text; no row if it has seen the end of the index."""
-    order = order_of(state, wanted)
+    order = order_of(wanted)
     window = _window(order, wanted, after, (), WINDOW).subquery("seen")
-    last: Select[Any] = select(*_texts(order, window))
-    return last.order_by(*_sorted(order, window)).offset(WINDOW - 1).limit(1)
+    last: list[ColumnElement[Any]] = [*_texts(order, window)]
+    return select(*last).order_by(*_sorted(order, window)).offset(WINDOW - 1).limit(1)
+
+
+def share(wanted: JobFilter, most: int) -> Select[Any]:
+    """Among the first `most` entries and one of the index: how many there are, and how many of them pass the filter."""
+    order = order_of(wanted)
+    left = _left(wanted, order)
+    seen = _window(order, wanted, None, columns_of(left), most + 1).subquery("seen")
+    passing = func.count().filter(*conditions(left, seen.c)) if not left.is_empty else func.count()
+    told: list[ColumnElement[Any]] = [func.count().label("looked"), passing.label("passing")]
+    return select(*told).select_from(seen)
+
+
+def step(wanted: JobFilter, after: int, upto: int) -> Select[Any]:
+    """Of the next jobs by their ids, `WINDOW` of them at the most: the last one's id, and the ids that pass the filter.
+
+    By ids, because jobs change their states meanwhile, and would be passed over by a walk through the states.
+    """
+    names = ("id", *columns_of(wanted))
+    seen = (
+        select(*(JOBS.c[name] for name in dict.fromkeys(names)))
+        .where(JOBS.c.id > after, JOBS.c.id <= upto)
+        .order_by(JOBS.c.id)
+        .limit(_most(WINDOW))
+        .subquery("seen")
+    )
+    ids = func.array_agg(aggregate_order_by(seen.c.id, seen.c.id))
+    passing = conditions(wanted, seen.c)
+    told: list[ColumnElement[Any]] = [func.max(seen.c.id).label("last"), ids.filter(*passing) if passing else ids]
+    return select(*told)
+
+
+def newest() -> Select[Any]:
+    """The greatest id there is; NULL where there is no job."""
+    return select(func.max(JOBS.c.id))
 
 
 def summary(jobs: FromClause) -> list[ColumnElement[Any]]:
@@ -171,6 +205,11 @@ def _most(size: int) -> ColumnElement[int]:
     return literal_column(str(size))
 
 
+def _left(wanted: JobFilter, order: Order) -> JobFilter:
+    """What of the filter an index does not fulfil already by what lies in it."""
+    return wanted if order.mixed else replace(wanted, states=())
+
+
 def _narrowed(order: Order, wanted: JobFilter) -> Iterator[ColumnElement[bool]]:
     """What of the filter the index itself can find."""
     if wanted.ids:
@@ -198,7 +237,3 @@ def _texts(order: Order, table: Subquery) -> list[ColumnElement[str]]:
 
 def _sorted(order: Order, table: Any, keys: Sequence[str] | None = None) -> list[ColumnElement[Any]]:
     return [table.c[key].desc() if order.descending else table.c[key] for key in keys or order.keys]
-
-
-def _state(state: JobState) -> ColumnElement[Any]:
-    return cast(constant(state), JOBS.c.state.type)

@@ -4,8 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, SmallInteger, Text, bindparam, func, literal, literal_column
+from sqlalchemy import ColumnElement, SmallInteger, Text, bindparam, cast, func, literal, literal_column
 from sqlalchemy.dialects.postgresql import ARRAY
+
+from sqla_oban.errors import InvalidSelection, shown
+from sqla_oban.models.job import JOB_STATE
+from sqla_oban.payload import is_storable
+from sqla_oban.states import JobState
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +27,16 @@ class JobFilter:
 
     Attributes:
         words: parts of the worker's name, all of which must be in it.
+        args, meta: what is to be found in these, all of it.
+
+    Raises:
+        InvalidSelection: PostgreSQL stores no such text.
+
+    >>> JobFilter(states=(JobState.RETRYABLE,), queues=("mailers",)).is_empty
+    False
     """
 
+    states: tuple[JobState, ...] = ()
     ids: tuple[int, ...] = ()
     words: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
@@ -34,6 +47,12 @@ class JobFilter:
     args: tuple[PathFilter, ...] = ()
     meta: tuple[PathFilter, ...] = ()
 
+    def __post_init__(self) -> None:
+        paths = (text for one in (*self.args, *self.meta) for text in (*one.path, one.value))
+        for text in (*self.words, *self.queues, *self.workers, *self.tags, *self.nodes, *paths):
+            if not is_storable(text):
+                raise InvalidSelection(f"no job can have {shown(text)}, which PostgreSQL does not store")
+
     @property
     def is_empty(self) -> bool:
         """Whether it lets every job pass."""
@@ -41,6 +60,7 @@ class JobFilter:
 
 
 COLUMNS: Final[Mapping[str, str]] = {
+    "states": "state",
     "ids": "id",
     "words": "worker",
     "queues": "queue",
@@ -62,6 +82,7 @@ def columns_of(wanted: JobFilter) -> set[str]:
 def conditions(wanted: JobFilter, columns: Any) -> list[ColumnElement[bool]]:
     """What a row with the columns of a job must fulfil."""
     tests: Mapping[str, Callable[[Any], list[ColumnElement[bool]]]] = {
+        "states": lambda states: [columns.state.in_([cast(literal(one, Text), JOB_STATE) for one in states])],
         "ids": lambda ids: [columns.id.in_(ids)],
         "words": lambda words: [func.strpos(columns.worker, word) > literal_column("0") for word in words],
         "queues": lambda queues: [columns.queue.in_(queues)],
