@@ -49,12 +49,12 @@ def matching(session: Session, wanted: JobFilter) -> Count:
     """
     believed = _believed(session)
     found, exact = 0, True
-    for states in [(state,) for state in wanted.states] or [tuple(JobState)]:
-        one = wanted if len(states) > 1 else replace(wanted, states=states)
+    for one in [replace(wanted, states=(state,)) for state in wanted.states] or [wanted]:
         looked, passing = session.execute(share(one, EXACTLY)).one()
         if looked > EXACTLY:
             exact = False
-            passing = round(passing * max(sum(believed.get(state, 0) for state in states) / looked, 1.0))
+            there = sum(believed.get(state, 0) for state in one.states or JobState)
+            passing = round(passing * max(there / looked, 1.0))
         found += passing
     return Count(found, exact)
 

@@ -15,7 +15,7 @@ from sqla_oban.control.watch.crontab import crontab
 from sqla_oban.control.watch.details import runs_of, show
 from sqla_oban.control.watch.fleet import fleet, queues
 from sqla_oban.control.watch.reader import Reader
-from sqla_oban.control.watch.walking import newest, step
+from sqla_oban.control.watch.walking import Step, newest, step
 from sqla_oban.errors import TooSlow
 from sqla_oban.migrations import downgrade, migrate
 from sqla_oban.models import Scope
@@ -113,10 +113,11 @@ async def test_a_walk_passes_every_job_once(table: Table, ask: Any, monkeypatch:
     await add_many(table, 3, queue="'b'")
     await add_many(table, 1, queue="'a'")
     for wanted, expected in ((JobFilter(), 9), (JobFilter(queues=("a",)), 9), (JobFilter(queues=("b",)), 0)):
-        found, last = [], 0
-        while last is not None:
-            taken = await ask(step, wanted, after=last, upto=upto)
-            found, last = [*found, *taken.ids], taken.last
+        found: list[int] = []
+        taken = Step((), 0)
+        while taken.last is not None:
+            taken = await ask(step, wanted, after=taken.last, upto=upto)
+            found += taken.ids
         assert found == sorted(set(found))
         assert len(found) == expected
 
