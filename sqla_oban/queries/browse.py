@@ -122,12 +122,13 @@ def end_of_window(wanted: JobFilter, after: Sequence[str] | None) -> Select[Any]
     return select(*last).order_by(*_sorted(order, window)).offset(WINDOW - 1).limit(1)
 
 
-def share(wanted: JobFilter, most: int) -> Select[Any]:
-    """Among the first `most` entries and one of the index: how many there are, and how many of them pass the filter."""
-    order = order_of(wanted)
-    left = _left(wanted, order)
-    seen = _window(order, wanted, None, columns_of(left), most + 1).subquery("seen")
-    passing = func.count().filter(*conditions(left, seen.c)) if not left.is_empty else func.count()
+def share(state: JobState | None, wanted: JobFilter, most: int) -> Select[Any]:
+    """Of the first `most` jobs of a state, or of all, and one: how many there are, and how many pass the filter."""
+    among = LANES if state is JobState.AVAILABLE else [true() if state is None else in_states(state)]
+    names = dict.fromkeys(("id", *columns_of(wanted)))
+    parts = [select(*(JOBS.c[name] for name in names)).where(one).limit(_most(most + 1)) for one in among]
+    seen = union_all(*parts).limit(_most(most + 1)).subquery("seen")
+    passing = func.count().filter(*conditions(wanted, seen.c)) if not wanted.is_empty else func.count()
     told: list[ColumnElement[Any]] = [func.count().label("looked"), passing.label("passing")]
     return select(*told).select_from(seen)
 

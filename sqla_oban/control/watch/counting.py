@@ -49,11 +49,11 @@ def matching(session: Session, wanted: JobFilter) -> Count:
     """
     believed = _believed(session)
     found, exact = 0, True
-    for one in [replace(wanted, states=(state,)) for state in wanted.states] or [wanted]:
-        looked, passing = session.execute(share(one, EXACTLY)).one()
+    for state in wanted.states or (None,):
+        looked, passing = session.execute(share(state, replace(wanted, states=()), EXACTLY)).one()
         if looked > EXACTLY:
             exact = False
-            there = sum(believed.get(state, 0) for state in one.states or JobState)
+            there = sum(believed.values()) if state is None else believed.get(state, 0)
             passing = round(passing * max(there / looked, 1.0))
         found += passing
     return Count(found, exact)
