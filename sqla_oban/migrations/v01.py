@@ -7,7 +7,7 @@ made are adopted (`adoption.py`), so whatever may be there already is made only 
 
 from sqla_oban.migrations import batches, chains, limits, unique, waiting, workflows
 from sqla_oban.migrations.adoption import BEGUN, GIVE_BACK, IS_OURS, OBSTACLE, take_over
-from sqla_oban.migrations.version import Index, Version
+from sqla_oban.migrations.version import Index, Trigger, Version
 
 STORAGE = (
     "fillfactor=85",
@@ -209,6 +209,16 @@ UPGRADE = (
     *(*unique.UPGRADE, *limits.UPGRADE, *workflows.UPGRADE, *waiting.UPGRADE, *chains.UPGRADE, *batches.UPGRADE),
 )
 
+PARTS = (unique, limits, workflows, waiting, chains, batches)
+FUNCTIONS = (
+    *("oban_wake_key", "oban_hush_key", "oban_ring", "oban_signal", "oban_jobs_wake"),
+    *(function for part in PARTS for function in part.FUNCTIONS),
+)
+TRIGGERS = (
+    Trigger("oban_jobs_wake", "nobody is woken by a new job"),
+    *(trigger for part in PARTS for trigger in part.TRIGGERS),
+)
+
 # One statement, because nothing of it may be done where the tables are not ours: a script may run a second time.
 DOWNGRADE = (
     f"""
@@ -238,4 +248,11 @@ DOWNGRADE = (
     """,
 )
 
-VERSION = Version(upgrade=UPGRADE, downgrade=DOWNGRADE, indexes=INDEXES, obstacle=OBSTACLE)
+VERSION = Version(
+    upgrade=UPGRADE,
+    downgrade=DOWNGRADE,
+    indexes=INDEXES,
+    functions=FUNCTIONS,
+    triggers=TRIGGERS,
+    obstacle=OBSTACLE,
+)
