@@ -127,7 +127,7 @@ def share(state: JobState | None, wanted: JobFilter, most: int) -> Select[Any]:
     among = LANES if state is JobState.AVAILABLE else [true() if state is None else in_states(state)]
     names = dict.fromkeys(("id", *columns_of(wanted)))
     parts = [select(*(JOBS.c[name] for name in names)).where(one).limit(_most(most + 1)) for one in among]
-    seen = union_all(*parts).limit(_most(most + 1)).subquery("seen")
+    seen = (parts[0] if len(parts) == 1 else union_all(*parts).limit(_most(most + 1))).subquery("seen")
     passing = func.count().filter(*conditions(wanted, seen.c)) if not wanted.is_empty else func.count()
     told: list[ColumnElement[Any]] = [func.count().label("looked"), passing.label("passing")]
     return select(*told).select_from(seen)
