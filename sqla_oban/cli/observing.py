@@ -35,7 +35,7 @@ async def observed(oban: SqlaOban, configuration: Configuration, *, number: int)
             health = await stack.enter_async_context(Health(oban))
             ports[configuration.health_port] = health.endpoints
         if configuration.metrics_port is not None:
-            metrics = stack.enter_context(_prometheus())
+            metrics = stack.enter_context(extra("sqla_oban.observe.prometheus").PrometheusMetrics())
             ports[configuration.metrics_port] = {**ports.get(configuration.metrics_port, {}), **metrics.endpoints}
             await stack.enter_async_context(Survey(oban))
         for port, endpoints in ports.items():
@@ -46,11 +46,15 @@ async def observed(oban: SqlaOban, configuration: Configuration, *, number: int)
         yield
 
 
-def _prometheus() -> Any:
+def extra(module: str) -> Any:
+    """A module that needs the extra `prometheus`.
+
+    Raises:
+        ConfigurationError: that is not installed.
+    """
     try:
-        module = importlib.import_module("sqla_oban.observe.prometheus")  # an extra
+        return importlib.import_module(module)
     except ModuleNotFoundError as missing:
         if missing.name != "prometheus_client":
             raise
         raise ConfigurationError("prometheus_client is not installed; pip install 'sqla-oban[prometheus]'") from None
-    return module.PrometheusMetrics()

@@ -1,6 +1,6 @@
 """Steering jobs: get, cancel, retry, delete, update."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, Unpack, cast, overload
 
@@ -8,9 +8,7 @@ from sqlalchemy import Executable, Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from sqla_oban.control import listing
 from sqla_oban.control.job_fields import JobFields, checked_fields
-from sqla_oban.control.listing import Count, JobFilter, JobSummary
 from sqla_oban.control.selection import EVERYWHERE, LARGEST, Selection, entity, job_id, selected
 from sqla_oban.control.sessions import Sessions, placed
 from sqla_oban.control.signals import Signal
@@ -53,36 +51,6 @@ class Jobs:
             InvalidSelection: `id` is no integer.
         """
         return await self._sessions.run(partial(get, id=id, scope=self._scope), session)
-
-    async def page(self, which: JobFilter, *, before: int | None = None, limit: int = 50) -> list[JobSummary]:
-        """The newest of the jobs that fulfil the conditions of `which`, in short.
-
-        Args:
-            which: `JobFilter()` for all of them.
-            before: the last id of the page before this one.
-            limit: how many, 1,000 at most.
-
-        Raises:
-            InvalidSelection: `limit` is out of range.
-            DBAPIError: PostgreSQL did not find them within five seconds.
-
-        >>> await oban.jobs.page(JobFilter(queues=("mailers",)))  # doctest: +SKIP
-        """
-        return await self._sessions.run(partial(listing.page, which=which, before=before, limit=limit))
-
-    async def count(self, which: JobFilter) -> Count:
-        """How many jobs fulfil the conditions of `which`; an estimate above 50,000."""
-        return await self._sessions.run(partial(listing.count, which=which))
-
-    async def batches(self, which: JobFilter, *, size: int = 500) -> AsyncIterator[list[int]]:
-        """The ids of the jobs that fulfil the conditions of `which` and are there now, so many at a time.
-
-        To do something to a large number of jobs without one long transaction.
-        """
-        after, upto = 0, await self._sessions.run(listing.newest)
-        while ids := await self._sessions.run(partial(listing.ids, which=which, after=after, upto=upto, limit=size)):
-            yield ids
-            after = ids[-1]
 
     async def cancel(self, which: Selection, *, session: AsyncSession | None = None) -> int:
         """Cancel jobs; returns how many had not ended yet.

@@ -9,14 +9,14 @@ from typing import Any, Literal, Protocol
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from sqla_oban.control import listing
 from sqla_oban.control.limit_words import limit_words
-from sqla_oban.control.listing import Depth
 from sqla_oban.control.queue_info import QueueInfo
 from sqla_oban.control.runners import DEFAULT, Runners
 from sqla_oban.control.sessions import Sessions
+from sqla_oban.control.watch.depths import Depth, depths
 from sqla_oban.errors import ConfigurationError, InvalidJob, shown
 from sqla_oban.models.checks import checked_name
+from sqla_oban.queries.bounds import bounds
 from sqla_oban.queries.queues import (
     CHECK,
     EVERY_NODE,
@@ -165,12 +165,17 @@ class Queues:
 
     async def depths(self) -> list[Depth]:
         """What there is to do in each queue, by its name, whoever runs it; numbers above 50,000 are estimates."""
-        return await self._sessions.run(listing.depths)
+        return await self._sessions.run(_bounded_depths)
 
     async def _command(self, command: Callable[[Session], None], session: AsyncSession | None) -> None:
         await self._sessions.run(command, session)
         if session is None and (here := self._here()) is not None:
             await here.settle()
+
+
+def _bounded_depths(session: Session) -> list[Depth]:
+    session.execute(bounds())
+    return depths(session)
 
 
 def pause(session: Session, queue: str, *, node: str | None = None, runners: Runners = DEFAULT) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqla_oban.doctor.ailment import Ailment
 from sqla_oban.doctor.finding import Finding, problem
 from sqla_oban.errors import ObanError, reason
-from sqla_oban.queries.listing import HURRY
+from sqla_oban.queries.bounds import hurry
 
 EXPECTED = (ObanError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """What the library, the driver or the database refuse."""
@@ -38,7 +38,7 @@ async def asked(engine: AsyncEngine, check: Callable[..., Iterable[Finding]], *a
     """What `check` finds, in five seconds a statement; that it could not be asked is a finding as well."""
     try:
         async with engine.connect() as connection:
-            await connection.execute(HURRY)
+            await connection.execute(hurry())
             return await connection.run_sync(lambda sync: list(check(sync, *arguments)))
     except (*EXPECTED, OSError) as error:
         what = f"a question about its {check.__name__} failed: {reason(error)}"

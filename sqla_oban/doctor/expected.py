@@ -1,17 +1,15 @@
-"""What the newest migration leaves behind, read off the models and the migrations themselves."""
+"""What the newest migration leaves behind: what the models and the migrations say of themselves."""
 
-import re
 from dataclasses import dataclass
 
-from sqlalchemy import Table
+from sqlalchemy import Index, Table
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.schema import CreateIndex
 
-from sqla_oban.identifiers import quoted
-from sqla_oban.migrations import script
+from sqla_oban.migrations import VERSIONS
+from sqla_oban.migrations.statements import rendered
+from sqla_oban.migrations.version import Trigger
 from sqla_oban.models import metadata
-
-FUNCTION = r"CREATE (?:OR REPLACE )?FUNCTION {home}\.(\w+)\(.*\$oban\$(.*)\$oban\$"
-TRIGGER = r"(?:DO \$oban\$ .*)?CREATE (?:OR REPLACE |CONSTRAINT )?TRIGGER (\w+)\s.* ON {home}\.(\w+)\s"
-INDEX = r"CREATE (?:UNIQUE )?INDEX (?:IF NOT EXISTS )?(\w+) ON "
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,29 +19,30 @@ class Expected:
     Args:
         tables: ours, with their columns and indexes.
         functions: their bodies by their names.
-        triggers: their tables by their names.
+        triggers: by their names.
         statements: what makes an index, by its name.
     """
 
     tables: tuple[Table, ...]
     functions: dict[str, str]
-    triggers: dict[str, str]
+    triggers: dict[str, Trigger]
     statements: dict[str, str]
 
 
 def expected(home: str) -> Expected:
     """What belongs into the schema `home`."""
-    functions, triggers, statements = {}, {}, {}
-    for statement in script(home):
-        if made := _match(FUNCTION, statement, home):
-            functions[made[1]] = made[2]
-        if made := _match(TRIGGER, statement, home):
-            triggers[made[1]] = made[2]
-        if made := _match(INDEX, statement, home):
-            statements[made[1]] = " ".join(statement.split())
-    return Expected(tuple(metadata.sorted_tables), functions, triggers, statements)
+    tables, versions = tuple(metadata.sorted_tables), VERSIONS.values()
+    return Expected(
+        tables=tables,
+        functions={name: rendered(one.body(name), home) for one in versions for name in one.functions},
+        triggers={trigger.name: trigger for one in versions for trigger in one.triggers},
+        statements={str(index.name): _made(index, home) for table in tables for index in table.indexes},
+    )
 
 
-def _match(pattern: str, statement: str, home: str) -> re.Match[str] | None:
-    escaped = re.escape(quoted(home))
-    return re.match(pattern.replace("{home}", escaped), statement.strip(), re.DOTALL)
+def _made(index: Index, home: str) -> str:
+    dialect = PGDialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
+    statement = CreateIndex(index).compile(
+        dialect=dialect, schema_translate_map={None: home}, render_schema_translate=True
+    )
+    return " ".join(str(statement).split())

@@ -85,35 +85,16 @@ def _functions(connection: Connection, home: str, wanted: Expected) -> Iterator[
             yield problem(SUBJECT, f"the function {name} was changed", f"drop it with CASCADE, then {REPAIR}")
 
 
-LOST = {
-    "wake": "nobody is woken by a new job",
-    "unsort": "a job that changes keeps its old partition",
-    "freed": "nobody is woken by a slot that is freed",
-    "unique": "an INSERT or an UPDATE of a unique job may fail",
-    "workflow": "jobs of workflows wait for the leader to release them",
-    "chain": "jobs of chains may run side by side, or wait for the leader to release them",
-    "batch": "callbacks of batches wait for the leader to make them",
-    "": "who waits for the end of a job, or for a signal, learns of it late",
-}
-"""What goes wrong without a trigger, by what its name has in it; the first that fits."""
-
-
-def _without(trigger: str) -> str:
-    return next(lost for part, lost in LOST.items() if part in trigger)
-
-
 def _triggers(connection: Connection, home: str, wanted: Expected) -> Iterator[Finding]:
     rows = connection.execute(TRIGGERS, {"home": home, "tables": [table.name for table in wanted.tables]}).all()
     found = {row.tgname: row for row in rows}
-    for name, table in wanted.triggers.items():
+    for name, trigger in wanted.triggers.items():
         if name not in found:
-            yield problem(SUBJECT, f"the trigger {name} on {table} is missing: {_without(name)}", REPAIR)
+            what = f"the trigger {name} on {trigger.on} is missing: {trigger.without}"
+            yield problem(SUBJECT, what, REPAIR)
         elif found[name].disabled:
-            yield problem(
-                SUBJECT,
-                f"the trigger {name} on {table} is disabled: {_without(name)}",
-                f"ALTER TABLE {quoted(home)}.{table} ENABLE TRIGGER {name}",
-            )
+            what = f"the trigger {name} on {trigger.on} is disabled: {trigger.without}"
+            yield problem(SUBJECT, what, f"ALTER TABLE {quoted(home)}.{trigger.on} ENABLE TRIGGER {name}")
     for row in rows:
         if row.tgname not in wanted.triggers:
             yield note(SUBJECT, f"{row.relname} has a trigger that is not ours, {row.tgname}")

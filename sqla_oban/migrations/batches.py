@@ -19,7 +19,7 @@ and a statement without such jobs one look at an empty setting.
 4. No deadlock comes of it: batches are settled in one order, after all rows of the statement have been written.
 """
 
-from sqla_oban.migrations.version import Index
+from sqla_oban.migrations.version import Index, Trigger
 
 COLUMNS = ("batch_id uuid",)
 """Of `oban_jobs`: the batch that the job is of."""
@@ -148,6 +148,13 @@ UPGRADE = (
     CREATE OR REPLACE TRIGGER oban_jobs_batch_settle AFTER UPDATE OR DELETE ON {schema}.oban_jobs
       FOR EACH STATEMENT EXECUTE FUNCTION {schema}.oban_jobs_batch_settle()
     """,
+)
+
+FUNCTIONS = ("oban_batch_call", "oban_batch_settle", "oban_jobs_batch_note", "oban_jobs_batch_settle")
+TRIGGERS = (
+    Trigger("oban_jobs_batch_note", "callbacks of batches wait for the leader to make them"),
+    Trigger("oban_jobs_batch_delete", "callbacks of batches wait for the leader to make them"),
+    Trigger("oban_jobs_batch_settle", "callbacks of batches wait for the leader to make them"),
 )
 
 DOWNGRADE = """

@@ -32,7 +32,7 @@ A transaction that is open and has enqueued into a chain holds up how the one jo
 acknowledged, and nothing else. If it was available, the INSERT rings for it, because a claim may have passed over it.
 """
 
-from sqla_oban.migrations.version import Index
+from sqla_oban.migrations.version import Index, Trigger
 
 COLUMNS = ("chain_key text", "chain_hold boolean", "chain_waits boolean")
 """Of `oban_jobs`: the chain, whether it holds when this job is discarded, and whether the job waits for its turn."""
@@ -146,6 +146,14 @@ UPGRADE = (
     CREATE OR REPLACE TRIGGER oban_jobs_chain_delete AFTER DELETE ON {{schema}}.oban_jobs FOR EACH ROW
       WHEN ({OLD["occupies"]} OR {OLD["waits"]}) EXECUTE FUNCTION {{schema}}.oban_jobs_chain_leave()
     """,
+)
+
+FUNCTIONS = ("oban_chain_release", "oban_jobs_chain_enter", "oban_jobs_chain_leave")
+TRIGGERS = (
+    Trigger("oban_jobs_chain_insert", "jobs of chains may run side by side"),
+    Trigger("oban_jobs_chain_update", "jobs of chains may run side by side"),
+    Trigger("oban_jobs_chain_leave", "jobs of chains wait for the leader to release them"),
+    Trigger("oban_jobs_chain_delete", "jobs of chains wait for the leader to release them"),
 )
 
 DOWNGRADE = """

@@ -5,7 +5,7 @@ The claim within limits, and why they are never exceeded, is in `limited_claim`;
 
 from sqla_oban.migrations.limited_claim import CLAIM
 from sqla_oban.migrations.rates import RATES
-from sqla_oban.migrations.version import Index
+from sqla_oban.migrations.version import Index, Trigger
 
 COLUMNS = ('partition text COLLATE "C"', "weight integer")
 
@@ -121,6 +121,16 @@ PARTITIONS = (
 )
 
 UPGRADE = (*TABLES, *PARTITIONS, *RATES, *CLAIM)
+
+FUNCTIONS = (
+    *("oban_partition", "oban_sort", "oban_jobs_unsort", "oban_jobs_freed"),
+    *("oban_limit_lock", "oban_rate", "oban_rate_of", "oban_rate_spend", "oban_consume", "oban_claim_within"),
+)
+TRIGGERS = (
+    Trigger("oban_jobs_unsort", "a job that changes keeps its old partition"),
+    Trigger("oban_jobs_freed", "nobody is woken by a slot that is freed"),
+    Trigger("oban_jobs_freed_by_delete", "nobody is woken by a slot that is freed"),
+)
 
 DOWNGRADE = """
       DROP TRIGGER oban_jobs_freed_by_delete ON {schema}.oban_jobs;

@@ -1,6 +1,6 @@
 """Unique jobs: one partial unique index, and triggers that keep anybody from hearing its last word."""
 
-from sqla_oban.migrations.version import Index
+from sqla_oban.migrations.version import Index, Trigger
 
 COLUMNS = ("unique_key text", "unique_states smallint", "unique_period interval")
 """Of `oban_jobs`: the digest of what makes it unique, in which states it keeps others out, and for how long."""
@@ -73,6 +73,12 @@ UPGRADE = (
         (({HELD.format(job="OLD.")}) IS NOT TRUE OR OLD.unique_key IS DISTINCT FROM NEW.unique_key))
       EXECUTE FUNCTION {{schema}}.oban_jobs_unique_update()
     """,
+)
+
+FUNCTIONS = ("oban_jobs_unique_insert", "oban_jobs_unique_update")
+TRIGGERS = (
+    Trigger("oban_jobs_unique_insert", "an INSERT of a unique job may fail"),
+    Trigger("oban_jobs_unique_update", "an UPDATE of a unique job may fail"),
 )
 
 DOWNGRADE = """

@@ -7,7 +7,7 @@ made are adopted (`adoption.py`), so whatever may be there already is made only 
 
 from sqla_oban.migrations import batches, chains, limits, unique, waiting, workflows
 from sqla_oban.migrations.adoption import BEGUN, GIVE_BACK, IS_OURS, OBSTACLE, take_over
-from sqla_oban.migrations.version import Index, Version
+from sqla_oban.migrations.version import Index, Trigger, Version
 
 STORAGE = (
     "fillfactor=85",
@@ -30,7 +30,10 @@ OWN_COLUMNS = (
 INDEXES = (
     # The claim reads this index front to back: its columns are exactly the ORDER BY.
     Index("oban_jobs_claim_index", f"(queue, priority, scheduled_at, id) WHERE {limits.UNSORTED}"),
-    Index("oban_jobs_staging_index", "(scheduled_at, id) INCLUDE (queue) WHERE state IN ('scheduled', 'retryable')"),
+    Index(  # what it includes is counted without a look at the table
+        "oban_jobs_staging_index",
+        "(scheduled_at, id) INCLUDE (queue, state) WHERE state IN ('scheduled', 'retryable')",
+    ),
     Index("oban_jobs_executing_index", "(attempted_at) WHERE state = 'executing'"),
     # Holds only what is to be stopped: every node looks at it once a second.
     Index("oban_jobs_cancel_index", "(id) WHERE state = 'executing' AND meta ? 'cancel_requested'"),
@@ -206,6 +209,16 @@ UPGRADE = (
     *(*unique.UPGRADE, *limits.UPGRADE, *workflows.UPGRADE, *waiting.UPGRADE, *chains.UPGRADE, *batches.UPGRADE),
 )
 
+PARTS = (unique, limits, workflows, waiting, chains, batches)
+FUNCTIONS = (
+    *("oban_wake_key", "oban_hush_key", "oban_ring", "oban_signal", "oban_jobs_wake"),
+    *(function for part in PARTS for function in part.FUNCTIONS),
+)
+TRIGGERS = (
+    Trigger("oban_jobs_wake", "nobody is woken by a new job"),
+    *(trigger for part in PARTS for trigger in part.TRIGGERS),
+)
+
 # One statement, because nothing of it may be done where the tables are not ours: a script may run a second time.
 DOWNGRADE = (
     f"""
@@ -235,4 +248,11 @@ DOWNGRADE = (
     """,
 )
 
-VERSION = Version(upgrade=UPGRADE, downgrade=DOWNGRADE, indexes=INDEXES, obstacle=OBSTACLE)
+VERSION = Version(
+    upgrade=UPGRADE,
+    downgrade=DOWNGRADE,
+    indexes=INDEXES,
+    functions=FUNCTIONS,
+    triggers=TRIGGERS,
+    obstacle=OBSTACLE,
+)

@@ -25,6 +25,21 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
+class Trigger:
+    """A trigger that a version makes.
+
+    Args:
+        name: its name.
+        without: what goes wrong where it is missing.
+        on: its table.
+    """
+
+    name: str
+    without: str
+    on: str = "oban_jobs"
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """One version: what it does and undoes, as templates with `{schema}` and the like.
 
@@ -37,13 +52,24 @@ class Version:
         upgrade: statements of one transaction.
         downgrade: statements that take all of it back, indexes as well.
         indexes: built after the statements, CONCURRENTLY where the table has rows and that is possible.
+        functions, triggers: what the statements make of these, for whoever looks whether they are there.
         obstacle: a query for the sentence that says why it cannot be run, NULL where it can.
     """
 
     upgrade: tuple[str, ...]
     downgrade: tuple[str, ...]
     indexes: tuple[Index, ...] = ()
+    functions: tuple[str, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
     obstacle: str | None = None
+
+    def body(self, function: str) -> str:
+        """What a function does, as a template."""
+        return next(
+            statement.split("$oban$")[1]
+            for statement in self.upgrade
+            if statement.lstrip().startswith(f"CREATE OR REPLACE FUNCTION {{schema}}.{function}(")
+        )
 
     def builds(self, *, concurrently: bool) -> Iterator[str]:
         """The statements that make the indexes.

@@ -1,5 +1,7 @@
 """What version 1 makes for those who wait: for the end of a job, and jobs that wait for a signal."""
 
+from sqla_oban.migrations.version import Trigger
+
 COLUMNS = ("awaited_until timestamp",)
 """Until when somebody waits for the end of a job; NULL where nobody does."""
 
@@ -67,6 +69,13 @@ UPGRADE = (
       WHEN (NEW.state = 'scheduled' AND OLD.state = 'executing' AND NEW.meta ? 'signal_wait')
       EXECUTE FUNCTION {schema}.oban_jobs_park()
     """,
+)
+
+FUNCTIONS = ("oban_tell_end", "oban_jobs_ended", "oban_jobs_deleted", "oban_jobs_park")
+TRIGGERS = (
+    Trigger("oban_jobs_ended", "who waits for the end of a job learns of it late"),
+    Trigger("oban_jobs_deleted", "who waits for the end of a job learns late that it is gone"),
+    Trigger("oban_jobs_park", "a job that waits for a signal may wait in vain until its time is over"),
 )
 
 DOWNGRADE = """

@@ -17,7 +17,7 @@ What remains: he who holds the row rolls back, or only locks; a transaction in R
 snapshot; a trigger of the user's that refuses the release. For these the leader looks (`maintenance/mender.py`).
 """
 
-from sqla_oban.migrations.version import Index
+from sqla_oban.migrations.version import Index, Trigger
 
 OWN_COLUMNS = ("workflow_id bigint", "workflow_name text")
 """Columns of `oban_jobs`: which workflow a job is part of, and its name there."""
@@ -224,6 +224,19 @@ UPGRADE = (
       END IF;
     END $oban$
     """,
+)
+
+FUNCTIONS = (
+    "oban_workflow_note",
+    "oban_workflow_verdict",
+    "oban_workflow_move",
+    "oban_workflow_settle",
+    "oban_workflow_commit",
+)
+TRIGGERS = (
+    Trigger("oban_jobs_workflow_update", "jobs of workflows wait for the leader to release them"),
+    Trigger("oban_jobs_workflow_delete", "jobs of workflows wait for the leader to release them"),
+    Trigger("oban_workflow_commit", "jobs of workflows wait for the leader to release them", on="oban_workflow_notes"),
 )
 
 DOWNGRADE = """

@@ -128,7 +128,7 @@ DEPTH: Final = Instrument(
     "sqla_oban.queue.depth",
     Kind.LEVEL,
     "{message}",
-    "Jobs in a queue by their state, told by the node that leads; an estimate above 50,000.",
+    "Jobs in a queue by their state, told by one for all; an estimate above 50,000.",
     ("queue", "state"),
 )
 LAG: Final = Instrument(
@@ -136,13 +136,47 @@ LAG: Final = Instrument(
     "sqla_oban.queue.lag",
     Kind.LEVEL,
     "s",
-    "For how long the oldest available job of a queue has been due, told by the node that leads.",
+    "For how long the oldest available job of a queue has been due, told by one for all.",
     ("queue",),
+)
+
+NODE: Final = Instrument(
+    "sqla_oban_node_up",
+    "sqla_oban.node.up",
+    Kind.LEVEL,
+    "1",
+    "Whether the last beat of a node holds.",
+    ("name", "node"),
+)
+RUNNING: Final = Instrument(
+    "sqla_oban_queue_running",
+    "sqla_oban.queue.running",
+    Kind.LEVEL,
+    "{message}",
+    "Jobs of a queue that a node runs, by its last beat.",
+    ("name", "node", "queue"),
+)
+LIMIT: Final = Instrument(
+    "sqla_oban_queue_limit",
+    "sqla_oban.queue.limit",
+    Kind.LEVEL,
+    "{message}",
+    "Jobs of a queue that a node may run at the same time.",
+    ("name", "node", "queue"),
+)
+PAUSED: Final = Instrument(
+    "sqla_oban_queue_paused",
+    "sqla_oban.queue.paused",
+    Kind.LEVEL,
+    "1",
+    "Whether a queue is paused on a node.",
+    ("name", "node", "queue"),
 )
 
 INSTRUMENTS: Final = (
     *(ENQUEUED, FINISHED, DURATION, WAIT, LATE, ABANDONED, RESCUED, PRUNED, FAILURES),
     *(EXECUTING, LISTENER, LEADER, DEPTH, LAG),
 )
+"""What a process tells of itself; the others are told of nodes by who reads the tables."""
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 """Seconds: from a job that does little to one that works for half an hour."""

@@ -43,7 +43,7 @@ class Survey(Service):
             return
         found = await self._oban.queues.depths()
         depths = tuple(
-            QueueDepth(depth.queue, state.value, count.number)
+            QueueDepth(depth.queue, state.value, count.jobs)
             for depth in found
             for state, count in sorted(depth.counts.items())
         )

@@ -6,19 +6,19 @@ the filter: one that matches nothing costs as much in a table of ten million job
 not full although the index goes on says where the next one begins.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
     Float,
+    FromClause,
     Select,
     Subquery,
     Text,
     case,
     cast,
-    extract,
     func,
     literal,
     literal_column,
@@ -27,13 +27,14 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from sqla_oban.queries.available import LANES
 from sqla_oban.queries.expressions import JOBS, constant, in_states, now
-from sqla_oban.queries.filters import JobFilter, conditions
+from sqla_oban.queries.filters import JobFilter, columns_of, conditions
 from sqla_oban.states import JobState
 
-WINDOW: Final = 20_000
+WINDOW: Final = 10_000
 """Entries of an index that one page looks at."""
 
 EXCERPT: Final = 8_192
@@ -43,64 +44,120 @@ MOMENTS: Final = ("inserted_at", "scheduled_at", "attempted_at", "completed_at",
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """How the jobs of a state lie in an index: its columns, which way they are read, and the index's own predicate.
+class Part:
+    """Entries of an index: its own predicate, and the columns by which they lie there."""
 
-    Available jobs lie in two. The second is in another order, so it is sorted: the price of looking through a backlog
-    that is divided into partitions.
+    among: ColumnElement[bool]
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How jobs are shown: by which columns, which way, and the indexes in which they lie in that order.
+
+    A column that an index has not is NULL in all of its entries; it counts as an empty text, so these come first.
+
+    Attributes:
+        mixed: whether jobs of other states are among the entries.
     """
 
     keys: tuple[str, ...]
     descending: bool
-    among: tuple[ColumnElement[bool], ...]
+    parts: tuple[Part, ...]
+    mixed: bool = False
+
+
+def _by(*keys: str, among: ColumnElement[bool], descending: bool = False, mixed: bool = False) -> Order:
+    return Order(keys, descending, (Part(among, keys),), mixed)
 
 
 def _ended(state: JobState) -> Order:
     moment = f"{state}_at"
-    return Order((moment, "id"), descending=True, among=(in_states(state) & JOBS.c[moment].isnot(None),))
+    return _by(moment, "id", among=in_states(state) & JOBS.c[moment].isnot(None), descending=True)
 
 
-BY_ID: Final = Order(("id",), descending=True, among=(true(),))
-ORDERS: Final[Mapping[JobState | None, Order]] = {
-    None: BY_ID,
-    JobState.AVAILABLE: Order(("queue", "priority", "scheduled_at", "id"), descending=False, among=LANES),
-    JobState.SCHEDULED: Order(
-        ("scheduled_at", "id"), descending=False, among=(in_states(JobState.SCHEDULED, JobState.RETRYABLE),)
-    ),
-    JobState.EXECUTING: Order(("attempted_at", "id"), descending=False, among=(in_states(JobState.EXECUTING),)),
-    **{
-        state: Order(("scheduled_at", "id"), descending=False, among=(in_states(state),))
-        for state in (JobState.RETRYABLE, JobState.SUSPENDED)
-    },
+def _available() -> Order:
+    """In the order of the claim, queue by queue; where limits divide a queue, partition by partition."""
+    keys, (whole, parted) = ("queue", "partition", "priority", "scheduled_at", "id"), LANES
+    return Order(keys, False, (Part(whole, tuple(key for key in keys if key != "partition")), Part(parted, keys)))
+
+
+BY_ID: Final = _by("id", among=true(), descending=True, mixed=True)
+ORDERS: Final[Mapping[JobState, Order]] = {
+    JobState.AVAILABLE: _available(),
+    JobState.SCHEDULED: _by("scheduled_at", "id", among=in_states(JobState.SCHEDULED, JobState.RETRYABLE), mixed=True),
+    JobState.EXECUTING: _by("attempted_at", "id", among=in_states(JobState.EXECUTING)),
+    **{state: _by("scheduled_at", "id", among=in_states(state)) for state in (JobState.RETRYABLE, JobState.SUSPENDED)},
     **{state: _ended(state) for state in (JobState.COMPLETED, JobState.DISCARDED, JobState.CANCELLED)},
 }
-"""In available, what is claimed first comes first, queue by queue; of what has ended, the newest."""
+"""What is claimed, due or ends first comes first; of what has ended, the newest."""
 
 
-def order_of(state: JobState | None, wanted: JobFilter) -> Order:
-    """In which order jobs are shown; those that are named by their ids are found by these."""
-    return BY_ID if wanted.ids else ORDERS[state]
+def order_of(wanted: JobFilter) -> Order:
+    """In which order jobs are shown: that of their state, if it is one; those named by their ids are found by these."""
+    return ORDERS[wanted.states[0]] if len(wanted.states) == 1 and not wanted.ids else BY_ID
 
 
-def page(state: JobState | None, wanted: JobFilter, after: Sequence[str] | None, size: int) -> Select[Any]:
-    """Up to `size` jobs behind the keys `after`, each given as text, with their own keys."""
-    order = order_of(state, wanted)
-    seen = _window(order, wanted, after).subquery("seen")
-    shown = [*conditions(wanted, seen.c), *([] if state is None else [seen.c.state == _state(state)])]
-    keys = [cast(seen.c[key], Text).label(f"key_{number}") for number, key in enumerate(order.keys)]
-    return select(*summary(seen), *keys).where(*shown).order_by(*_sorted(order, seen)).limit(size)
+def page(wanted: JobFilter, after: Sequence[str] | None, size: int) -> Select[Any]:
+    """Up to `size` jobs behind the keys `after`, each given as text, with their own keys.
+
+    What is looked through are a few columns; only of the jobs that are shown the whole row is read.
+    """
+    order = order_of(wanted)
+    left = _left(wanted, order)
+    seen = _window(order, wanted, after, columns_of(left), size if left.is_empty else WINDOW).subquery("seen")
+    keys = (seen.c[key] for key in order.keys)
+    shown = select(*keys).where(*conditions(left, seen.c)).order_by(*_sorted(order, seen))
+    found = shown.limit(_most(size)).subquery("found")
+    told: list[ColumnElement[Any]] = [*summary(JOBS), *_texts(order, found)]
+    listed: Select[Any] = select(*told)
+    return listed.join_from(found, JOBS, JOBS.c.id == found.c.id).order_by(*_sorted(order, found))
 
 
-def end_of_window(state: JobState | None, wanted: JobFilter, after: Sequence[str] | None) -> Select[Any]:
+def end_of_window(wanted: JobFilter, after: Sequence[str] | None) -> Select[Any]:
     """The keys of the last entry that `page` looked at, as text; no row if it has seen the end of the index."""
-    order = order_of(state, wanted)
-    window = _window(order, wanted, after).subquery("seen")
-    keys: list[Any] = [cast(window.c[key], Text) for key in order.keys]
-    last: Select[Any] = select(*keys).order_by(*_sorted(order, window)).offset(WINDOW - 1).limit(1)
-    return last
+    order = order_of(wanted)
+    window = _window(order, wanted, after, (), WINDOW).subquery("seen")
+    last: list[ColumnElement[Any]] = [*_texts(order, window)]
+    return select(*last).order_by(*_sorted(order, window)).offset(WINDOW - 1).limit(1)
 
 
-def summary(jobs: Subquery) -> list[ColumnElement[Any]]:
+def share(state: JobState | None, wanted: JobFilter, most: int) -> Select[Any]:
+    """Of the first `most` jobs of a state, or of all, and one: how many there are, and how many pass the filter."""
+    among = LANES if state is JobState.AVAILABLE else [true() if state is None else in_states(state)]
+    names = dict.fromkeys(("id", *columns_of(wanted)))
+    parts = [select(*(JOBS.c[name] for name in names)).where(one).limit(_most(most + 1)) for one in among]
+    seen = (parts[0] if len(parts) == 1 else union_all(*parts).limit(_most(most + 1))).subquery("seen")
+    passing = func.count().filter(*conditions(wanted, seen.c)) if not wanted.is_empty else func.count()
+    told: list[ColumnElement[Any]] = [func.count().label("looked"), passing.label("passing")]
+    return select(*told).select_from(seen)
+
+
+def step(wanted: JobFilter, after: int, upto: int) -> Select[Any]:
+    """Of the next jobs by their ids, `WINDOW` of them at the most: the last one's id, and the ids that pass the filter.
+
+    By ids, because jobs change their states meanwhile, and would be passed over by a walk through the states.
+    """
+    names = ("id", *columns_of(wanted))
+    seen = (
+        select(*(JOBS.c[name] for name in dict.fromkeys(names)))
+        .where(JOBS.c.id > after, JOBS.c.id <= upto)
+        .order_by(JOBS.c.id)
+        .limit(_most(WINDOW))
+        .subquery("seen")
+    )
+    ids = func.array_agg(aggregate_order_by(seen.c.id, seen.c.id))
+    passing = conditions(wanted, seen.c)
+    told: list[ColumnElement[Any]] = [func.max(seen.c.id).label("last"), ids.filter(*passing) if passing else ids]
+    return select(*told)
+
+
+def newest() -> Select[Any]:
+    """The greatest id there is; NULL where there is no job."""
+    return select(func.max(JOBS.c.id))
+
+
+def summary(jobs: FromClause) -> list[ColumnElement[Any]]:
     """What a list shows of a job; moments in seconds since 1970, because PostgreSQL's may be none of Python's."""
     small = func.pg_column_size(jobs.c.args) <= literal(EXCERPT)
     error = func.left(jobs.c.errors.op("->")(-1).op("->>", return_type=Text())(constant("error")), literal(400))
@@ -116,40 +173,68 @@ def summary(jobs: Subquery) -> list[ColumnElement[Any]]:
 
 
 def epoch(moment: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Seconds since 1970."""
-    return cast(extract("epoch", moment), Float(53))
+    """Seconds since 1970; `extract` would tell them as a number of any length, which takes several times as long."""
+    return func.date_part(constant("epoch"), moment, type_=Float(53))
 
 
-def _window(order: Order, wanted: JobFilter, after: Sequence[str] | None) -> Select[Any]:
-    """Entries of the index, in its order: raw columns, because what is computed here is computed for all of them."""
-    most: ColumnElement[int] = literal_column(str(WINDOW))
+def _window(
+    order: Order, wanted: JobFilter, after: Sequence[str] | None, columns: Iterable[str], size: int
+) -> Select[Any]:
+    """The next `size` entries of the indexes, in their order: their keys and the `columns`, raw, for there are many."""
+    names = dict.fromkeys((*order.keys, *columns))
     parts = [
-        select(*JOBS.c).where(among, *_behind(order, wanted, after)).order_by(*_sorted(order, JOBS)).limit(most)
-        for among in order.among
+        select(*(_column(name, order, part) for name in names))
+        .where(part.among, *_narrowed(order, wanted), *_behind(order, part, after))
+        .order_by(*_sorted(order, JOBS, part.keys))
+        .limit(_most(size))
+        for part in order.parts
     ]
     if len(parts) == 1:
         return parts[0]
     both = union_all(*parts).subquery("both")
-    return select(both).order_by(*_sorted(order, both)).limit(most)
+    return select(both).order_by(*_sorted(order, both)).limit(_most(size))
 
 
-def _behind(order: Order, wanted: JobFilter, after: Sequence[str] | None) -> Iterator[ColumnElement[bool]]:
+def _column(name: str, order: Order, part: Part) -> ColumnElement[Any]:
+    """A key that the index has not would be looked up in the table, where it is known to be NULL."""
+    missing = name in order.keys and name not in part.keys
+    return constant("").label(name) if missing else JOBS.c[name]
+
+
+def _most(size: int) -> ColumnElement[int]:
+    """A limit that the planner knows: it would take a parameter for thousands."""
+    return literal_column(str(size))
+
+
+def _left(wanted: JobFilter, order: Order) -> JobFilter:
+    """What of the filter an index does not fulfil already by what lies in it."""
+    return wanted if order.mixed else replace(wanted, states=())
+
+
+def _narrowed(order: Order, wanted: JobFilter) -> Iterator[ColumnElement[bool]]:
+    """What of the filter the index itself can find."""
     if wanted.ids:
         yield JOBS.c.id.in_(wanted.ids)
     elif order.keys[0] == "queue" and len(wanted.queues) == 1:
         yield JOBS.c.queue == wanted.queues[0]
+
+
+def _behind(order: Order, part: Part, after: Sequence[str] | None) -> Iterator[ColumnElement[bool]]:
+    """Where this part goes on; behind a key that it has not, only those before that one count."""
     if after is None:
         return
-    keys = tuple_(*(JOBS.c[key] for key in order.keys))
-    given = tuple_(
-        *(cast(literal(value, Text), JOBS.c[key].type) for key, value in zip(order.keys, after, strict=True))
-    )
-    yield keys < given if order.descending else keys > given
+    texts = dict(zip(order.keys, after, strict=True))
+    ends = next((at for at, key in enumerate(order.keys) if key not in part.keys and texts[key]), len(order.keys))
+    keys = [key for key in order.keys[:ends] if key in part.keys]
+    given = tuple_(*(cast(literal(texts[key], Text), JOBS.c[key].type) for key in keys))
+    columns = tuple_(*(JOBS.c[key] for key in keys))
+    yield columns < given if order.descending else columns > given
 
 
-def _sorted(order: Order, table: Any) -> list[ColumnElement[Any]]:
-    return [table.c[key].desc() if order.descending else table.c[key] for key in order.keys]
+def _texts(order: Order, table: Subquery) -> list[ColumnElement[str]]:
+    """The keys as they stand in a cursor."""
+    return [cast(table.c[key], Text).label(f"key_{number}") for number, key in enumerate(order.keys)]
 
 
-def _state(state: JobState) -> ColumnElement[Any]:
-    return cast(constant(state), JOBS.c.state.type)
+def _sorted(order: Order, table: Any, keys: Sequence[str] | None = None) -> list[ColumnElement[Any]]:
+    return [table.c[key].desc() if order.descending else table.c[key] for key in keys or order.keys]

@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, SmallInteger, Text, bindparam, func, literal, literal_column
+from sqlalchemy import ColumnElement, SmallInteger, Text, bindparam, cast, func, literal, literal_column
 from sqlalchemy.dialects.postgresql import ARRAY
+
+from sqla_oban.errors import InvalidSelection, shown
+from sqla_oban.models.job import JOB_STATE
+from sqla_oban.payload import is_storable
+from sqla_oban.states import JobState
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +27,16 @@ class JobFilter:
 
     Attributes:
         words: parts of the worker's name, all of which must be in it.
+        args, meta: what is to be found in these, all of it.
+
+    Raises:
+        InvalidSelection: PostgreSQL stores no such text.
+
+    >>> JobFilter(states=(JobState.RETRYABLE,), queues=("mailers",)).is_empty
+    False
     """
 
+    states: tuple[JobState, ...] = ()
     ids: tuple[int, ...] = ()
     words: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
@@ -34,22 +47,48 @@ class JobFilter:
     args: tuple[PathFilter, ...] = ()
     meta: tuple[PathFilter, ...] = ()
 
+    def __post_init__(self) -> None:
+        paths = (text for one in (*self.args, *self.meta) for text in (*one.path, one.value))
+        for text in (*self.words, *self.queues, *self.workers, *self.tags, *self.nodes, *paths):
+            if not is_storable(text):
+                raise InvalidSelection(f"no job can have {shown(text)}, which PostgreSQL does not store")
+
     @property
     def is_empty(self) -> bool:
         """Whether it lets every job pass."""
         return not any(getattr(self, field.name) for field in fields(self))
 
 
+COLUMNS: Final[Mapping[str, str]] = {
+    "states": "state",
+    "ids": "id",
+    "words": "worker",
+    "queues": "queue",
+    "workers": "worker",
+    "tags": "tags",
+    "nodes": "attempted_by",
+    "priorities": "priority",
+    "args": "args",
+    "meta": "meta",
+}
+"""The columns of a job at which each field of a filter looks."""
+
+
+def columns_of(wanted: JobFilter) -> set[str]:
+    """The columns at which a filter looks."""
+    return {column for field, column in COLUMNS.items() if getattr(wanted, field)}
+
+
 def conditions(wanted: JobFilter, columns: Any) -> list[ColumnElement[bool]]:
     """What a row with the columns of a job must fulfil."""
-    node = columns.attempted_by.op("[")(literal_column("1]", Text()))
     tests: Mapping[str, Callable[[Any], list[ColumnElement[bool]]]] = {
+        "states": lambda states: [columns.state.in_([cast(literal(one, Text), JOB_STATE) for one in states])],
         "ids": lambda ids: [columns.id.in_(ids)],
         "words": lambda words: [func.strpos(columns.worker, word) > literal_column("0") for word in words],
         "queues": lambda queues: [columns.queue.in_(queues)],
         "workers": lambda workers: [columns.worker.in_(workers)],
         "tags": lambda tags: [columns.tags.op("&&")(literal(list(tags), ARRAY(Text)))],
-        "nodes": lambda nodes: [node.in_(nodes)],
+        "nodes": lambda nodes: [columns.attempted_by.op("[")(literal_column("1]", Text())).in_(nodes)],
         "priorities": lambda priorities: [columns.priority.in_([literal(one, SmallInteger) for one in priorities])],
         "args": lambda paths: [_found(columns.args, one) for one in paths],
         "meta": lambda paths: [_found(columns.meta, one) for one in paths],

@@ -22,6 +22,8 @@ from sqla_oban.web.board import Board
 from sqla_oban.web.commands import crons, jobs, queues, workflows
 from sqla_oban.web.endpoints import change, page
 from sqla_oban.web.guard import Guard
+from sqla_oban.web.metrics import Metrics
+from sqla_oban.web.metrics import metrics as metrics_page
 from sqla_oban.web.pages import fleet
 from sqla_oban.web.pages import jobs as job_pages
 from sqla_oban.web.pages import workflows as workflow_pages
@@ -43,6 +45,7 @@ def dashboard(
     meta: Redaction = shown,
     refresh: float = 2.0,
     timeout: float = 2.0,
+    metrics: Metrics | None = None,
 ) -> Starlette:
     """An ASGI application that shows jobs, workflows, queues, crontab and nodes, live, and lets change them who may.
 
@@ -60,6 +63,8 @@ def dashboard(
             and so are statements that the page on health names.
         refresh: seconds between two looks while somebody watches.
         timeout: seconds after which PostgreSQL gives up on a question.
+        metrics: what `/metrics` tells those who may `READ`; `sqla_oban.observe.fleet.FleetMetrics()` tells Prometheus
+            of queues and nodes. Default: there is no such page.
 
     Raises:
         ConfigurationError: `refresh` or `timeout` is not above zero.
@@ -81,7 +86,7 @@ def dashboard(
         refresh=refresh,
     )
     return Starlette(
-        routes=_routes(board),
+        routes=[*([] if metrics is None else [metrics_page(board, "/metrics", metrics)]), *_routes(board)],
         middleware=[Middleware(Guard)],
         exception_handlers={HTTPException: partial(_explain, board)},
     )

@@ -18,11 +18,12 @@ def test_it_serves_the_dashboard_read_only_unless_told_otherwise(
     port, log = free_port(), tmp_path / "log"
     url = f"http://127.0.0.1:{port}"
     address = database_url.set(drivername="postgresql").render_as_string(hide_password=False)
-    options = ["--url", address, "--port", str(port), *(["--write"] if write else [])]
+    options = ["--url", address, "--port", str(port), *(["--write", "--metrics"] if write else [])]
     with running("sqla-oban", "web", *options, log=log) as process:
         wait_until(process, log, url)
         assert "Queues" in httpx.get(f"{url}/queues").text
         assert ("Pause all" in httpx.get(f"{url}/queues").text) == write
+        assert httpx.get(f"{url}/metrics").status_code == (200 if write else 404)
         assert httpx.get(url, headers={"host": "evil.example"}).status_code == 400  # DNS that was made to lead here
     assert ("read-only" in log.read_text()) == (not write)
 

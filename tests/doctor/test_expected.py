@@ -1,65 +1,38 @@
+"""What the migrations say that they make is what they make: what they do not say, nobody looks after."""
+
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from sqla_oban.doctor.expected import expected
+from sqla_oban.migrations import migrate
 from sqla_oban.models import metadata
 
+HOME = 'odd "schema" (1)'
+MADE = {
+    "functions": "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = to_regnamespace(:home)",
+    "triggers": "SELECT tgname, relname FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid "
+    "WHERE relnamespace = to_regnamespace(:home) AND NOT tgisinternal",
+    "indexes": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = :plain AND indexname !~ '_pkey$'",
+}
+NAMES = {"home": '"odd ""schema"" (1)"', "plain": HOME}
 
-def test_all_parts_are_read_off_the_models_and_the_migrations() -> None:
-    found = expected('odd "schema" (1)')
-    assert {table.name for table in found.tables} == set(metadata.tables)
-    assert found.functions.keys() == {
-        "oban_wake_key",
-        "oban_hush_key",
-        "oban_ring",
-        "oban_signal",
-        "oban_jobs_wake",
-        "oban_jobs_unique_insert",
-        "oban_jobs_unique_update",
-        "oban_partition",
-        "oban_sort",
-        "oban_jobs_unsort",
-        "oban_jobs_freed",
-        "oban_limit_lock",
-        "oban_rate",
-        "oban_rate_of",
-        "oban_rate_spend",
-        "oban_consume",
-        "oban_claim_within",
-        "oban_workflow_note",
-        "oban_workflow_verdict",
-        "oban_workflow_move",
-        "oban_workflow_settle",
-        "oban_workflow_commit",
-        "oban_tell_end",
-        "oban_jobs_ended",
-        "oban_jobs_deleted",
-        "oban_jobs_park",
-        "oban_chain_release",
-        "oban_jobs_chain_enter",
-        "oban_jobs_chain_leave",
-        "oban_batch_call",
-        "oban_batch_settle",
-        "oban_jobs_batch_note",
-        "oban_jobs_batch_settle",
-    }
-    assert '"odd ""schema"" (1)".oban_jobs' in found.functions["oban_wake_key"]
-    assert found.triggers == {
-        "oban_jobs_wake": "oban_jobs",
-        "oban_jobs_unique_insert": "oban_jobs",
-        "oban_jobs_unique_update": "oban_jobs",
-        "oban_jobs_unsort": "oban_jobs",
-        "oban_jobs_freed": "oban_jobs",
-        "oban_jobs_freed_by_delete": "oban_jobs",
-        "oban_jobs_workflow_update": "oban_jobs",
-        "oban_jobs_workflow_delete": "oban_jobs",
-        "oban_workflow_commit": "oban_workflow_notes",
-        "oban_jobs_ended": "oban_jobs",
-        "oban_jobs_deleted": "oban_jobs",
-        "oban_jobs_park": "oban_jobs",
-        "oban_jobs_chain_insert": "oban_jobs",
-        "oban_jobs_chain_update": "oban_jobs",
-        "oban_jobs_chain_leave": "oban_jobs",
-        "oban_jobs_chain_delete": "oban_jobs",
-        "oban_jobs_batch_note": "oban_jobs",
-        "oban_jobs_batch_delete": "oban_jobs",
-        "oban_jobs_batch_settle": "oban_jobs",
-    }
-    assert found.statements.keys() == {index.name for table in found.tables for index in table.indexes}
+
+def made(connection: Connection) -> dict[str, dict[str, str]]:
+    return {kind: {row[0]: row[1] for row in connection.execute(text(query), NAMES)} for kind, query in MADE.items()}
+
+
+async def test_all_that_a_migration_makes_is_expected_and_nothing_else(engine: AsyncEngine) -> None:
+    wanted = expected(HOME)
+    async with engine.connect() as connection:
+        await connection.run_sync(migrate, schema=HOME)
+        await connection.execute(text(f"SET search_path = {NAMES['home']}"))
+        found = await connection.run_sync(made)
+        assert found["functions"] == wanted.functions
+        assert found["triggers"] == {name: trigger.on for name, trigger in wanted.triggers.items()}
+        for name in found["indexes"]:
+            await connection.execute(text(f"DROP INDEX {name}"))
+        for statement in wanted.statements.values():
+            await connection.exec_driver_sql(statement)
+        assert (await connection.run_sync(made))["indexes"] == found["indexes"]
+        await connection.rollback()
+    assert {table.name for table in wanted.tables} == set(metadata.tables)

@@ -65,7 +65,7 @@ INDEXES = {
         "WHERE ((state = 'available'::oban_job_state) AND (partition IS NOT NULL))"
     ),
     "oban_jobs_staging_index": (
-        "USING btree (scheduled_at, id) INCLUDE (queue) "
+        "USING btree (scheduled_at, id) INCLUDE (queue, state) "
         "WHERE (state = ANY (ARRAY['scheduled'::oban_job_state, 'retryable'::oban_job_state]))"
     ),
     "oban_jobs_executing_index": "USING btree (attempted_at) WHERE (state = 'executing'::oban_job_state)",

@@ -1,16 +1,24 @@
 """Do something to many jobs: say to how many, ask, and show how far it has come."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sqla_oban.cli.operating.client import answer
 from sqla_oban.cli.operating.output import Output
 from sqla_oban.control.jobs import Jobs
-from sqla_oban.control.listing import JobFilter
+from sqla_oban.control.watch.counting import Count, matching
+from sqla_oban.control.watch.walking import newest, step
+from sqla_oban.queries.filters import JobFilter
+from sqla_oban.runner import SqlaOban
 from sqla_oban.states import RETRYING, UNFINISHED, JobState
+
+SIZE = 500
+"""Jobs to which something is done in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +66,33 @@ async def each(jobs: Jobs, output: Output, verb: Verb, ids: tuple[int, ...]) -> 
     output.tell(f"{_jobs(changed)} {verb.past}", **{verb.past: changed})
 
 
-async def all_of(jobs: Jobs, output: Output, verb: Verb, which: JobFilter, *, yes: bool) -> None:
+async def all_of(oban: SqlaOban, output: Output, verb: Verb, which: JobFilter, *, yes: bool) -> None:
     """Do it to all jobs that are meant and are there now, in many short transactions."""
     narrowed = verb.narrowed(which)
-    count = None if narrowed is None else await jobs.count(narrowed)
-    if narrowed is None or count is None or not count.number:
+    count = None if narrowed is None else await answer(oban, partial(matching, wanted=narrowed))
+    if narrowed is None or count is None or count == Count(0):
         output.tell(f"there are no jobs to be {verb.past}", **{verb.past: 0})
         return
     if not yes:
-        _ask(f"{verb.name} {count} job{'s' * (count.number != 1)}?", output)
+        _ask(f"{verb.name} {count} job{'s' * (count.jobs != 1)}?", output)
     changed = 0
     with _progress() as progress:
-        task = progress.add_task(verb.past, total=count.number)
-        async for ids in jobs.batches(narrowed):
-            changed += await verb.act(jobs, ids)
+        task = progress.add_task(verb.past, total=count.jobs)
+        async for ids in found(oban, narrowed):
+            changed += await verb.act(oban.jobs, ids)
             progress.advance(task, len(ids))
     output.tell(f"{_jobs(changed)} {verb.past}", **{verb.past: changed})
+
+
+async def found(oban: SqlaOban, which: JobFilter, *, size: int = SIZE) -> AsyncIterator[list[int]]:
+    """The ids of the jobs that are meant and are there now, so many at a time."""
+    last: int | None = 0
+    upto = await answer(oban, newest)
+    while last is not None:
+        taken = await answer(oban, partial(step, wanted=which, after=last, upto=upto))
+        for begin in range(0, len(taken.ids), size):
+            yield list(taken.ids[begin : begin + size])
+        last = taken.last
 
 
 def _ask(question: str, output: Output) -> None:

@@ -6,9 +6,10 @@ import functools
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+from sqlalchemy.orm import Session
 
 from sqla_oban.cli.app import found, imported
 from sqla_oban.cli.configuration import Configuration, configured
@@ -23,7 +24,10 @@ from sqla_oban.cli.options import (
     url_option,
 )
 from sqla_oban.cli.runner import configured_runner
+from sqla_oban.control.watch.reader import Reader
+from sqla_oban.runner import SqlaOban
 
+T = TypeVar("T")
 Work = Callable[..., Awaitable[None]]
 
 name_option = click.option("--name", "runners", help="The name that the runners share, if it is not Oban.")
@@ -55,6 +59,11 @@ def operating(work: Work) -> Callable[..., None]:
 async def _do(work: Work, configuration: Configuration, target: Any, output: Output, options: dict[str, Any]) -> None:
     async with configured_runner(configuration, target) as oban:
         await work(oban, output, **options)
+
+
+async def answer(oban: SqlaOban, question: Callable[[Session], T]) -> T:
+    """What a question of `control.watch` is answered."""
+    return await Reader(oban.engine, oban.settings.scope).ask(question)
 
 
 def _check_usage(configuration: Configuration, url: str | None) -> None:

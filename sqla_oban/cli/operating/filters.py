@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from sqla_oban.cli.options import read_by
-from sqla_oban.control.listing import JobFilter
+from sqla_oban.queries.filters import JobFilter, PathFilter
 from sqla_oban.states import JobState
 
 
@@ -30,20 +30,50 @@ def json_object(written: str) -> dict[str, Any]:
     return value
 
 
+def path_filter(written: str) -> PathFilter:
+    """What is to be found within a JSON object, as it stands on the command line.
+
+    Raises:
+        ValueError: it is none.
+
+    >>> path_filter("user.id:7")
+    PathFilter(path=('user', 'id'), value='7')
+    """
+    path, colon, value = written.partition(":")
+    if not (path and colon):
+        raise ValueError("it must be a path and a value, as user.id:7")
+    return PathFilter(tuple(path.split(".")), value)
+
+
+def read_each(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[PathFilter, ...]:
+    """The callback of an option that takes several."""
+    read = read_by(path_filter)
+    return tuple(read(context, parameter, one) for one in values)
+
+
 OPTIONS = (
     click.option(
         "--state",
         "states",
         multiple=True,
         type=click.Choice([state.value for state in JobState]),
-        help="In this state; may be repeated, as all that follow but for --node, --priority and --args.",
+        help="In this state; this and all that follow may be repeated.",
     ),
     click.option("--queue", "queues", multiple=True, help="Of this queue."),
     click.option("--worker", "workers", multiple=True, help="Of this worker."),
-    click.option("--tag", "tags", multiple=True, help="With this tag, and all others that are named."),
-    click.option("--node", help="That this node runs, or ran last."),
-    click.option("--priority", type=int, help="Of this priority."),
-    click.option("--args", callback=read_by(json_object), metavar="JSON", help="With these among their arguments."),
+    click.option("--tag", "tags", multiple=True, help="With this tag."),
+    click.option("--node", "nodes", multiple=True, help="That this node runs, or ran last."),
+    click.option("--priority", "priorities", multiple=True, type=click.IntRange(0, 32_767), help="Of this priority."),
+    *(
+        click.option(
+            f"--{name}",
+            multiple=True,
+            callback=read_each,
+            metavar="PATH:VALUE",
+            help=f"With this in their {name}{more}.",
+        )
+        for name, more in (("args", ", as user.id:7; all that are named"), ("meta", ""))
+    ),
 )
 
 
@@ -52,7 +82,7 @@ def filtered(work: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(work)
     def command(*given: Any, **options: Any) -> Any:
-        names = ("queues", "workers", "tags", "node", "priority", "args")
+        names = ("queues", "workers", "tags", "nodes", "priorities", "args", "meta")
         conditions = {name: options.pop(name) for name in names}
         states = tuple(JobState(state) for state in options.pop("states"))
         return work(*given, which=JobFilter(states=states, **conditions), **options)

@@ -1,21 +1,28 @@
 """`sqla-oban jobs`."""
 
 import json
-from typing import Any
+from dataclasses import asdict
+from functools import partial
+from typing import Any, Final
 
 import click
 from rich.text import Text
 
 from sqla_oban.cli.operating.bulk import CANCEL, DELETE, RETRY, Verb, all_of, each
-from sqla_oban.cli.operating.client import operating
+from sqla_oban.cli.operating.client import answer, operating
 from sqla_oban.cli.operating.filters import filtered
-from sqla_oban.cli.operating.output import Output, console, safe
-from sqla_oban.control.listing import MOST_LISTED, JobFilter
+from sqla_oban.cli.operating.output import Output, console, moment, safe
+from sqla_oban.control.watch.browsing import JobSummary, browse
 from sqla_oban.errors import reason
 from sqla_oban.models import Job
 from sqla_oban.models.job import COLUMNS
+from sqla_oban.queries.browse import MOMENTS, WINDOW
+from sqla_oban.queries.filters import JobFilter
 from sqla_oban.runner import SqlaOban
 
+MOST_LISTED: Final = 1_000
+MOST_SHOWN: Final = 200
+"""Characters of a job's arguments in a table."""
 HEADINGS = ("id", "state", "queue", "worker", "attempt", "scheduled", "node", "args")
 
 
@@ -28,26 +35,32 @@ def jobs() -> None:
 @operating
 @filtered
 @click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True, help="How many.")
-@click.option("--before", type=int, metavar="ID", help="Older than this job: the last one of the page before.")
-async def list_jobs(oban: SqlaOban, output: Output, *, which: JobFilter, limit: int, before: int | None) -> None:
-    """The newest jobs first, in short; moments are in UTC."""
-    page = await oban.jobs.page(which, before=before, limit=limit)
-    following = page[-1].id if len(page) == limit else None
+@click.option("--after", metavar="PAGE", help="Where the page before said that this one begins.")
+async def list_jobs(oban: SqlaOban, output: Output, *, which: JobFilter, limit: int, after: str | None) -> None:
+    """The newest jobs first, or those of one state in its order; moments are in UTC. 10,000 are looked at."""
+    page = await answer(oban, partial(browse, wanted=which, cursor=after, size=limit))
     if output.as_json:
-        output.dump({"jobs": page, "before": following})
+        output.dump({"jobs": [summary(job) for job in page.jobs], "after": page.following, "cut": page.cut})
         return
     output.table(
         HEADINGS,
         (
             (
                 *(job.id, job.state, job.queue, job.worker, f"{job.attempt}/{job.max_attempts}"),
-                *(job.scheduled_at, job.node, job.args),
+                *(moment(job.moments.get("scheduled_at")), job.node, _short(job.args)),
             )
-            for job in page
+            for job in page.jobs
         ),
     )
-    if following is not None:
-        output.warn(f"there may be more: --before {following}")
+    if page.following is not None:
+        looked = f"{WINDOW:,} jobs were looked at; " if page.cut else ""
+        output.warn(f"{looked}there may be more: --after {page.following}")
+
+
+def summary(job: JobSummary) -> dict[str, Any]:
+    """A job in a list, for programs."""
+    fields = {name: value for name, value in asdict(job).items() if name not in ("moments", "now")}
+    return {**fields, **{name: moment(job.moments.get(name)) for name in MOMENTS}}
 
 
 @jobs.command()
@@ -87,7 +100,7 @@ def _verb(verb: Verb, words: str) -> None:
         if ids:
             await each(oban.jobs, output, verb, ids)
         else:
-            await all_of(oban.jobs, output, verb, which, yes=yes)
+            await all_of(oban, output, verb, which, yes=yes)
 
     jobs.command(verb.name, help=f"{words}\n\nBy ids, or all that fulfil the options; then it asks first.")(
         operating(command)
@@ -102,6 +115,10 @@ _verb(DELETE, "Delete jobs that do not run.")
 def _fields(job: Job) -> dict[str, Any]:
     first = ("id", "state", "queue", "worker", "args", "meta")
     return {name: getattr(job, name) for name in (*first, *sorted(COLUMNS - {*first, "errors"}), "errors")}
+
+
+def _short(args: str | None) -> str:
+    return "(large)" if args is None else args if len(args) <= MOST_SHOWN else f"{args[:MOST_SHOWN]}…"
 
 
 def _told(error: object) -> str:

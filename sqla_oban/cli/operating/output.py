@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -58,6 +58,18 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
     for row in rows:
         made.add_row(*(Text("-" if cell is None else safe(str(cell))) for cell in row))
     return made
+
+
+def moment(seconds: float | None) -> str | None:
+    """Seconds since 1970 as they are read, in UTC; there are moments that Python does not know.
+
+    >>> moment(0.0), moment(1e20), moment(None)
+    ('1970-01-01 00:00:00', 'beyond the calendar', None)
+    """
+    try:
+        return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
+    except (OverflowError, ValueError, OSError):
+        return "beyond the calendar"
 
 
 def safe(text: str) -> str:

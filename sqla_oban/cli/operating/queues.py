@@ -6,8 +6,8 @@ import click
 
 from sqla_oban.cli.operating.client import operating
 from sqla_oban.cli.operating.output import Output
-from sqla_oban.control.listing import Depth
 from sqla_oban.control.queue_info import QueueInfo
+from sqla_oban.control.watch.depths import Depth
 from sqla_oban.queries.queues import EVERY_QUEUE
 from sqla_oban.runner import SqlaOban
 from sqla_oban.states import JobState

@@ -3,17 +3,22 @@
 import asyncio
 import sys
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import click
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from sqla_oban.cli.operating.client import operating
-from sqla_oban.cli.operating.output import Output, console, safe, table
+from sqla_oban.cli.operating.client import answer, operating
+from sqla_oban.cli.operating.jobs import summary
+from sqla_oban.cli.operating.output import Output, console, moment, safe, table
 from sqla_oban.cli.operating.queues import HEADINGS, rows
-from sqla_oban.control.listing import Depth, JobFilter, JobSummary
 from sqla_oban.control.queue_info import QueueInfo
+from sqla_oban.control.watch.browsing import JobSummary, browse
+from sqla_oban.control.watch.depths import Depth
+from sqla_oban.queries.filters import JobFilter
 from sqla_oban.runner import SqlaOban
 from sqla_oban.states import JobState
 
@@ -28,8 +33,8 @@ class Snapshot:
 
     queues: list[QueueInfo]
     depths: list[Depth]
-    executing: list[JobSummary]
-    failing: list[JobSummary]
+    executing: tuple[JobSummary, ...]
+    failing: tuple[JobSummary, ...]
 
     @classmethod
     async def taken(cls, oban: SqlaOban) -> "Snapshot":
@@ -37,9 +42,18 @@ class Snapshot:
         return cls(
             queues=await oban.queues.check_all(everywhere=True),
             depths=await oban.queues.depths(),
-            executing=await oban.jobs.page(JobFilter(states=(JobState.EXECUTING,)), limit=MOST),
-            failing=await oban.jobs.page(JobFilter(states=(JobState.RETRYABLE,)), limit=MOST),
+            executing=await _some(oban, JobState.EXECUTING),
+            failing=await _some(oban, JobState.RETRYABLE),
         )
+
+    def fields(self) -> dict[str, Any]:
+        """The same, for programs."""
+        return {
+            "queues": self.queues,
+            "depths": self.depths,
+            "executing": [summary(job) for job in self.executing],
+            "failing": [summary(job) for job in self.failing],
+        }
 
     def shown(self) -> RenderableType:
         """As it looks on a screen."""
@@ -61,7 +75,7 @@ async def top(oban: SqlaOban, output: Output, *, interval: float, once: bool) ->
     """Watch queues, running jobs and failures, until Ctrl-C."""
     snapshot = await Snapshot.taken(oban)
     if output.as_json:
-        output.dump(snapshot)
+        output.dump(snapshot.fields())
     elif once:
         console().print(snapshot.shown())
     else:
@@ -83,6 +97,10 @@ async def _watch(oban: SqlaOban, snapshot: Snapshot, interval: float) -> None:
             snapshot = await Snapshot.taken(oban)
 
 
+async def _some(oban: SqlaOban, state: JobState) -> tuple[JobSummary, ...]:
+    return (await answer(oban, partial(browse, wanted=JobFilter(states=(state,)), size=MOST))).jobs
+
+
 def _row(job: JobSummary) -> tuple[object, ...]:
-    since = job.attempted_at or job.scheduled_at
+    since = moment(job.moments.get("attempted_at", job.moments.get("scheduled_at")))
     return job.id, job.queue, job.worker, f"{job.attempt}/{job.max_attempts}", job.node, since

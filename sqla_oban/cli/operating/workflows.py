@@ -1,27 +1,20 @@
 """`sqla-oban workflows`."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.text import Text
-from sqlalchemy.orm import Session
 
-from sqla_oban.cli.operating.client import operating
-from sqla_oban.cli.operating.output import Output, console, safe
+from sqla_oban.cli.operating.client import answer, operating
+from sqla_oban.cli.operating.output import Output, console, moment, safe
 from sqla_oban.control.watch import workflows as watching
-from sqla_oban.control.watch.reader import Reader
 from sqla_oban.control.watch.workflows import WorkflowDetails, WorkflowSummary
 from sqla_oban.errors import WorkflowNotFound
 from sqla_oban.queries.browse_workflows import MOST_JOBS
 from sqla_oban.runner import SqlaOban
 
-T = TypeVar("T")
-
 HEADINGS = ("id", "name", "state", "ended", "jobs", "stored", "began", "ended at")
-TIMEOUT = 5.0
 MOST_LISTED = 1_000
 
 
@@ -36,7 +29,7 @@ def workflows() -> None:
 @click.option("--before", type=click.IntRange(min=1), metavar="ID", help="Older than this one: the last of a page.")
 async def list_workflows(oban: SqlaOban, output: Output, *, limit: int, before: int | None) -> None:
     """The newest first; moments are in UTC. Of a workflow 2,000 jobs are counted."""
-    page = await _asked(oban, partial(watching.workflows, before=before, size=limit))
+    page = await answer(oban, partial(watching.workflows, before=before, size=limit))
     if output.as_json:
         output.dump({"workflows": [_fields(one) for one in page.workflows], "before": page.following})
         return
@@ -55,7 +48,7 @@ async def show(oban: SqlaOban, output: Output, *, id: int, mermaid: bool) -> Non
         chart = await oban.workflows.to_mermaid(id)
         output.tell(chart, mermaid=chart)
         return
-    found = await _asked(oban, partial(watching.details, id=id))
+    found = await answer(oban, partial(watching.details, id=id))
     if found is None:
         raise WorkflowNotFound(f"there is no workflow {id}")
     if output.as_json:
@@ -78,10 +71,6 @@ async def cancel(oban: SqlaOban, output: Output, *, id: int) -> None:
 async def retry(oban: SqlaOban, output: Output, *, id: int) -> None:
     """Bring back the jobs of a workflow that were cancelled or discarded; they wait for each other as before."""
     _tell(output, id, await oban.workflows.retry(id), "retried")
-
-
-async def _asked(oban: SqlaOban, question: Callable[[Session], T]) -> T:
-    return await Reader(oban.engine, oban.settings.scope, timeout=TIMEOUT).ask(question)
 
 
 def _tell(output: Output, id: int, changed: int, past: str) -> None:
@@ -111,15 +100,7 @@ def _show(output: Output, found: WorkflowDetails) -> None:
 
 def _progress(one: WorkflowSummary) -> tuple[str, str, str | None, str | None, str | None]:
     jobs = f"{one.total:,}" if one.exact else f"{one.total:,} and more"
-    return f"{one.ended:,}", jobs, _moment(one.inserted_at), _moment(one.started_at), _moment(one.ended_at)
-
-
-def _moment(seconds: float | None) -> str | None:
-    """Anybody may have written it: PostgreSQL knows moments that Python does not."""
-    try:
-        return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
-    except (OverflowError, ValueError, OSError):
-        return "beyond the calendar"
+    return f"{one.ended:,}", jobs, moment(one.inserted_at), moment(one.started_at), moment(one.ended_at)
 
 
 def _fields(one: WorkflowSummary) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """What became of jobs in the last while, in buckets of time."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from sqla_oban.queries.activity import BACKLOG, CLOCK, FAILING, FINISHED, MOST
+from sqla_oban.queries.activity import BACKLOG, CLOCK, FAILING, FINISHED, TAKEN
 from sqla_oban.states import FINAL, JobState
 
 OUTCOMES: Final = (*FINAL, JobState.RETRYABLE)
@@ -30,7 +31,7 @@ class Bucket:
     Attributes:
         start: in seconds since 1970.
         jobs: how many ended in each way; `retryable` are attempts that failed and will be made again.
-        waited, ran: of the completed ones: how long they waited after they were due, and how long they ran.
+        waited, ran: how long completed ones waited after they were due, and ran: of up to a hundred, the newest.
         backlog: how many jobs were waiting at its end; None where it is not known.
         known: whether all that ended in it was read.
     """
@@ -81,19 +82,32 @@ def activity(session: Session, *, span: float, width: float) -> Activity:
     given = {"span": span, "width": width}
     rows = session.execute(FINISHED, given).all()
     totals = {row.outcome: row for row in rows if row.bucket is None}
-    since = max([now - span, *(row.oldest for row in totals.values() if row.jobs >= MOST)])
-    cells = {(row.outcome, int(row.bucket)): row for row in rows if row.bucket is not None}
+    since = max([now - span, *(row.oldest for row in totals.values() if row.more)])
+    cells = {
+        (row.outcome, int(row.bucket)): row.jobs for row in rows if row.bucket is not None and isfinite(row.bucket)
+    }
     numbers = range(math.floor((now - span) / width) + 1, math.floor(now / width) + 1)
-    depths = _depths(session.execute(BACKLOG, given).all(), numbers)
+    taken = {row.bucket: row for row in session.execute(TAKEN, given)}
+    depths = _depths(session.execute(BACKLOG, given).all(), numbers, width)
     return Activity(
         now=now,
         span=span,
         width=width,
         since=since,
-        buckets=tuple(_bucket(number, width, cells, depths[number], since) for number in numbers),
+        buckets=tuple(
+            Bucket(
+                start=number * width,
+                jobs={state: cells.get((state, number), 0) for state in OUTCOMES},
+                waited=_percentiles(taken.get(number), "waited"),
+                ran=_percentiles(taken.get(number), "ran"),
+                backlog=depths[number],
+                known=(number + 1) * width > since,
+            )
+            for number in numbers
+        ),
         totals={state: totals[state].jobs if state in totals else 0 for state in OUTCOMES},
-        waited=_percentiles(totals.get(JobState.COMPLETED), "waited"),
-        ran=_percentiles(totals.get(JobState.COMPLETED), "ran"),
+        waited=_percentiles(taken.get(None), "waited"),
+        ran=_percentiles(taken.get(None), "ran"),
     )
 
 
@@ -105,25 +119,17 @@ def failing(session: Session) -> list[FailureGroup]:
     ]
 
 
-def _bucket(number: int, width: float, cells: Mapping[Any, Row[Any]], depth: int | None, since: float) -> Bucket:
-    done = cells.get((JobState.COMPLETED, number))
-    jobs = {state: cells[state, number].jobs if (state, number) in cells else 0 for state in OUTCOMES}
-    known = (number + 1) * width > since
-    return Bucket(
-        number * width, jobs, _percentiles(done, "waited"), _percentiles(done, "ran"), depth if known else None, known
-    )
-
-
-def _depths(rows: list[Row[Any]] | Any, numbers: range) -> dict[int, int | None]:
-    """How many jobs waited at the end of each bucket; nothing where too many wait now to be read."""
+def _depths(rows: Sequence[Row[Any]], numbers: range, width: float) -> dict[int, int | None]:
+    """How many jobs waited at the end of each bucket; nothing where too many are in question to be read."""
     if any(row.more for row in rows):
         return dict.fromkeys(numbers)
-    changes = {int(row.bucket): int(row.change) for row in rows}
+    oldest = next((row.oldest for row in rows), None) or 0.0
+    changes = {int(row.bucket): int(row.change) for row in rows if isfinite(row.bucket)}
     depth = sum(change for bucket, change in changes.items() if bucket < numbers.start)
     found: dict[int, int | None] = {}
     for number in numbers:
         depth += changes.get(number, 0)
-        found[number] = max(depth, 0)
+        found[number] = max(depth, 0) if (number + 1) * width > oldest else None
     return found
 
 

@@ -58,23 +58,21 @@ class Page:
     cut: bool = False
 
 
-def browse(
-    session: Session, state: JobState | None, wanted: JobFilter, *, cursor: str | None = None, size: int = 30
-) -> Page:
-    """Up to `size` jobs of a state, or of all, that pass the filter.
+def browse(session: Session, wanted: JobFilter, *, cursor: str | None = None, size: int = 30) -> Page:
+    """Up to `size` jobs that pass the filter; those of one state in its order, else the newest first.
 
     Raises:
         InvalidSelection: the cursor is none of those that this filter has led to.
     """
-    order = browsing.order_of(state, wanted)
+    order = browsing.order_of(wanted)
     after = None if cursor is None else decoded(cursor, len(order.keys))
-    rows = session.execute(browsing.page(state, wanted, after, size + 1)).all()
+    rows = session.execute(browsing.page(wanted, after, size + 1)).all()
     jobs = tuple(summary(row) for row in rows[:size])
     if len(rows) > size:
         return Page(jobs, encoded(_keys(rows[size - 1], len(order.keys))))
     if wanted.ids:
         return Page(jobs, None)
-    end = session.execute(browsing.end_of_window(state, wanted, after)).one_or_none()
+    end = session.execute(browsing.end_of_window(wanted, after)).one_or_none()
     return Page(jobs, None) if end is None else Page(jobs, encoded(tuple(end)), cut=True)
 
 

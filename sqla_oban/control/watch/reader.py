@@ -1,15 +1,15 @@
 """Asks questions that PostgreSQL may refuse to answer at length."""
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from sqlalchemy import Select, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from sqla_oban.errors import TooSlow
 from sqla_oban.models import Scope
+from sqla_oban.queries.bounds import PATIENCE, bounds
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class Reader:
         timeout: seconds that a statement may take.
     """
 
-    def __init__(self, engine: AsyncEngine, scope: Scope, *, timeout: float) -> None:
+    def __init__(self, engine: AsyncEngine, scope: Scope, *, timeout: float = PATIENCE) -> None:
         self._engine = engine
         self._options = {
             "isolation_level": "READ COMMITTED",  # with an engine in AUTOCOMMIT, there would be no transaction
@@ -45,7 +45,7 @@ class Reader:
         try:
             async with AsyncSession(self._engine) as session, session.begin():
                 await session.connection(execution_options=self._options)
-                await session.execute(self._bounds())
+                await session.execute(bounds(self._timeout))
                 return await session.run_sync(question)
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) == TIMED_OUT:
@@ -53,13 +53,3 @@ class Reader:
                     f"PostgreSQL took longer than {self._timeout:g} seconds; ask for less, or raise the timeout"
                 ) from None
             raise
-
-    def _bounds(self) -> Select[Any]:
-        milliseconds = max(1, round(self._timeout * 1_000))
-        settings = {
-            "transaction_read_only": "on",
-            "statement_timeout": str(milliseconds),
-            "jit": "off",
-            "max_parallel_workers_per_gather": "0",
-        }
-        return select(*(func.set_config(name, value, True) for name, value in settings.items()))

@@ -15,7 +15,7 @@ from sqla_oban.web.actions import Action
 from sqla_oban.web.board import Board
 from sqla_oban.web.endpoints import Asked, Done
 from sqla_oban.web.forms import Form
-from sqla_oban.web.pages.jobs import editable, permitted, state_of, the_job
+from sqla_oban.web.pages.jobs import editable, of_state, permitted, state_of, the_job
 
 MOST: Final = 1_000
 """Jobs that one change is for."""
@@ -64,9 +64,8 @@ def _ticked(form: Form) -> list[int]:
 
 
 async def _found(board: Board, form: Form) -> list[int]:
-    wanted = permitted(board, parsed(form.one("q")))
-    state = state_of(form.one("state"))
-    page = await board.reader.ask(partial(browse, state=state, wanted=wanted, size=MOST))
+    wanted = of_state(state_of(form.one("state")), permitted(board, parsed(form.one("q"))))
+    page = await board.reader.ask(partial(browse, wanted=wanted, size=MOST))
     if not page.jobs:
         raise InvalidSelection("There is no such job any more.")
     return [job.id for job in page.jobs]

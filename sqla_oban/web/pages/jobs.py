@@ -1,7 +1,7 @@
 """The jobs of a state, and one job."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -14,6 +14,7 @@ from sqla_oban.control.watch.fleet import queues
 from sqla_oban.control.watch.search import parsed
 from sqla_oban.errors import InvalidSelection
 from sqla_oban.outcomes import RESULT
+from sqla_oban.queries.browse import WINDOW
 from sqla_oban.queries.filters import JobFilter
 from sqla_oban.states import RETRYING, UNFINISHED, JobState
 from sqla_oban.telemetry.redaction import REDACTED, Redaction, shown
@@ -58,14 +59,15 @@ async def jobs(board: Board, request: Request) -> View:
     """A page of jobs, beside how many there are of each state."""
     state = state_of(request.query_params.get("state", ""))
     search = request.query_params.get("q", "")
-    wanted = permitted(board, parsed(search))
-    found = await board.ask(browse, state, wanted, cursor=request.query_params.get("after"), size=SIZE)
+    wanted = of_state(state, permitted(board, parsed(search)))
+    found = await board.ask(browse, wanted, cursor=request.query_params.get("after"), size=SIZE)
     values = {
         "state": state,
         "states": STATES,
         "counts": await board.ask(count),
         "q": search,
         "page": found,
+        "window": WINDOW,
         "jobs": [_listed(board, job) for job in found.jobs],
         "first": "after" not in request.query_params,
         "queues": [one.queue for one in await board.ask(queues, name=board.oban.name)],
@@ -130,6 +132,11 @@ def state_of(name: str) -> JobState | None:
     if name not in set(JobState):
         raise InvalidSelection("there is no such state")
     return JobState(name)
+
+
+def of_state(state: JobState | None, wanted: JobFilter) -> JobFilter:
+    """The filter, for the jobs of a state."""
+    return wanted if state is None else replace(wanted, states=(state,))
 
 
 def permitted(board: Board, wanted: JobFilter) -> JobFilter:

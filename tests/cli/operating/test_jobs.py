@@ -1,10 +1,11 @@
 from collections.abc import Callable
-from functools import partialmethod
+from functools import partial
 
 import pytest
 from click.testing import CliRunner
 
 from sqla_oban.cli.commands import commands
+from sqla_oban.cli.operating import bulk
 from sqla_oban.control.jobs import Jobs
 from tests.cli.command import run
 from tests.cli.operating.conftest import Command
@@ -30,8 +31,8 @@ def test_a_list_for_programs_says_where_the_next_page_begins(cli: Command, add: 
         add(queue="'mailers'")
     first = cli("jobs", "list", "--json", "--limit", "2").data
     assert [job["id"] for job in first["jobs"]] == [3, 2]
-    second = cli("jobs", "list", "--json", "--limit", "2", "--before", str(first["before"])).data
-    assert ([job["id"] for job in second["jobs"]], second["before"]) == ([1], None)
+    second = cli("jobs", "list", "--json", "--limit", "2", "--after", first["after"]).data
+    assert ([job["id"] for job in second["jobs"]], second["after"]) == ([1], None)
 
 
 @pytest.mark.parametrize(
@@ -41,14 +42,18 @@ def test_a_list_for_programs_says_where_the_next_page_begins(cli: Command, add: 
         (("--state", "completed"), [2]),
         (("--worker", "other"), [1]),
         (("--tag", "red"), [3]),
-        (("--args", '{"n": 1}'), [3]),
+        (("--tag", "red", "--tag", "green"), [3]),
+        (("--args", "n:1"), [3]),
+        (("--args", "n:1", "--args", "n:2"), []),
+        (("--meta", "a.b:x"), [2]),
         (("--priority", "4"), [2]),
         (("--node", "n"), [1]),
     ],
 )
 def test_jobs_are_listed_by_what_they_are(options: tuple[str, ...], found: list[int], cli: Command, add: Add) -> None:
     add(queue="'a'", worker="'other'", attempted_by="ARRAY['n', 'x']")
-    add(queue="'b'", state="'completed'", priority="4")
+    done = {"state": "'completed'", "completed_at": "timezone('UTC', now())"}
+    add(queue="'b'", **done, priority="4", meta="""'{"a": {"b": "x"}}'""")
     add(queue="'c'", tags="ARRAY['red']", args="""'{"n": 1}'""")
     assert [job["id"] for job in cli("jobs", "list", "--json", *options).data["jobs"]] == found
 
@@ -115,13 +120,12 @@ def test_many_jobs_are_changed_in_many_transactions(
 ) -> None:
     sizes: list[int] = []
     cancel = Jobs.cancel
-    by_two = partialmethod(Jobs.batches, size=2)
 
     async def noted(own: Jobs, ids: list[int]) -> int:
         sizes.append(len(ids))
         return await cancel(own, ids)
 
-    monkeypatch.setattr(Jobs, "batches", by_two)
+    monkeypatch.setattr(bulk, "found", partial(bulk.found, size=2))
     monkeypatch.setattr(Jobs, "cancel", noted)
     for _ in range(5):
         add()
@@ -152,8 +156,8 @@ def test_a_program_is_not_asked(cli: Command, add: Add, states: States) -> None:
     assert states() == ["available"]
 
 
-@pytest.mark.parametrize("args", ["{", "[1]"])
-def test_arguments_that_are_no_object_are_a_wrong_usage(args: str, cli: Command) -> None:
+@pytest.mark.parametrize("args", ["n", ":1", ""])
+def test_what_is_no_path_with_a_value_is_a_wrong_usage(args: str, cli: Command) -> None:
     assert cli("jobs", "list", "--args", args).code == 2
 
 

@@ -24,8 +24,8 @@ def test_queues_are_listed_with_their_nodes_and_what_there_is_to_do(
     data = cli("queues", "list", "--json").data
     assert [(queue["queue"], queue["running"]) for queue in data["queues"]] == [("mailers", [1])]
     assert {depth["queue"]: depth["counts"] for depth in data["depths"]} == {
-        "lonely": {"scheduled": {"number": 1, "exact": True}},
-        "mailers": {"available": {"number": 1, "exact": True}, "executing": {"number": 1, "exact": True}},
+        "lonely": {"scheduled": {"jobs": 1, "exact": True}},
+        "mailers": {"available": {"jobs": 1, "exact": True}, "executing": {"jobs": 1, "exact": True}},
     }
 
 

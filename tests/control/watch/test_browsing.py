@@ -1,5 +1,6 @@
 """Looking through jobs: which are found, page by page, and what is read for it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from sqla_oban.control.watch.search import parsed
 from sqla_oban.errors import InvalidSelection
 from sqla_oban.queries import browse as queries
 from sqla_oban.queries.browse import WINDOW, end_of_window, page
-from sqla_oban.queries.filters import JobFilter
+from sqla_oban.queries.filters import JobFilter, PathFilter
 from tests.control.watch.filling import fill, read
 from tests.queries.table import PAST, Table, ago
 
@@ -23,14 +24,19 @@ def driver(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def of(state: JobState | None, wanted: JobFilter = EVERYTHING) -> JobFilter:
+    return wanted if state is None else replace(wanted, states=(state,))
+
+
 def ids(found: Page) -> list[int]:
     return [job.id for job in found.jobs]
 
 
 async def all_pages(ask: Any, state: JobState | None, wanted: JobFilter = EVERYTHING, size: int = 7) -> list[int]:
+    wanted = of(state, wanted)
     found, cursor = [], None
     while True:
-        one = await ask(browse, state, wanted, cursor=cursor, size=size)
+        one = await ask(browse, wanted, cursor=cursor, size=size)
         found += ids(one)
         if (cursor := one.following) is None:
             return found
@@ -119,7 +125,7 @@ async def test_a_number_by_itself_is_an_id_in_whatever_state(table: Table, ask: 
 async def test_hostile_rows_are_listed(table: Table, ask: Any) -> None:
     one = await table.add(args="'{\"n\": 1}'", errors="'{}'", meta="'7'", tags="ARRAY[]::text[]")
     big = await table.add(args="jsonb_build_object('blob', repeat(md5(random()::text), 40000))")
-    found = {job.id: job for job in (await ask(browse, None, EVERYTHING)).jobs}
+    found = {job.id: job for job in (await ask(browse, EVERYTHING)).jobs}
     assert found[one].error is None
     assert found[big].args is None
 
@@ -130,7 +136,7 @@ async def test_hostile_rows_are_listed(table: Table, ask: Any) -> None:
 )
 async def test_a_cursor_of_somebody_elses_making_is_refused(cursor: str, ask: Any) -> None:
     with pytest.raises(InvalidSelection, match="leads nowhere"):
-        await ask(browse, JobState.COMPLETED, EVERYTHING, cursor=cursor)
+        await ask(browse, of(JobState.COMPLETED), cursor=cursor)
 
 
 async def test_a_page_that_looked_at_as_much_as_it_may_says_where_to_go_on(
@@ -139,7 +145,7 @@ async def test_a_page_that_looked_at_as_much_as_it_may_says_where_to_go_on(
     monkeypatch.setattr(queries, "WINDOW", 10)
     rare = await table.add(worker="'rare'")
     await fill(table, 3)
-    first = await ask(browse, None, JobFilter(workers=("rare",)))
+    first = await ask(browse, JobFilter(workers=("rare",)))
     assert (first.jobs, first.cut) == ((), True)
     assert await all_pages(ask, None, JobFilter(workers=("rare",))) == [rare]
 
@@ -148,11 +154,37 @@ async def test_what_a_page_reads_does_not_grow_with_the_table(table: Table) -> N
     """Neither one that is full at once, nor one that finds nothing; nor the look for where that one ended."""
     nothing = JobFilter(workers=("nobody",))
     await fill(table, 2_500)
-    few = {state: await read(table, page(state, EVERYTHING, None, 31)) for state in STATES}
-    vain = {state: await read(table, page(state, nothing, None, 31)) for state in STATES}
+    few = {state: await read(table, page(of(state), None, 31)) for state in STATES}
+    vain = {state: await read(table, page(of(state, nothing), None, 31)) for state in STATES}
     await fill(table, 50_000)
     for state in STATES:
-        assert await read(table, page(state, EVERYTHING, None, 31)) <= 2 * few[state] + 100, state
+        assert await read(table, page(of(state), None, 31)) <= 2 * few[state] + 100, state
         bound = max(vain[state] * WINDOW / 2_500, WINDOW) * 2
-        assert await read(table, page(state, nothing, None, 31)) <= bound, state
-        assert await read(table, end_of_window(state, nothing, None)) <= bound, state
+        assert await read(table, page(of(state, nothing), None, 31)) <= bound, state
+        assert await read(table, end_of_window(of(state, nothing), None)) <= bound, state
+
+
+async def test_available_jobs_of_a_divided_queue_come_partition_by_partition(table: Table, ask: Any) -> None:
+    b1, whole, a2, a1 = [
+        await table.add(queue="'q'", partition=partition, priority=priority)
+        for partition, priority in (("'b'", "0"), ("NULL", "3"), ("'a'", "2"), ("'a'", "1"))
+    ]
+    other = await table.add(queue="'r'")
+    assert await all_pages(ask, JobState.AVAILABLE, size=1) == [whole, a1, a2, b1, other]
+    assert await all_pages(ask, JobState.AVAILABLE, JobFilter(queues=("q",), words=("w",)), size=1) == [
+        whole,
+        a1,
+        a2,
+        b1,
+    ]
+
+
+async def test_several_states_are_the_newest_first(table: Table, ask: Any) -> None:
+    made = [await table.add(state=f"'{state}'") for state in ("available", "retryable", "completed")]
+    assert await all_pages(ask, None, JobFilter(states=(JobState.AVAILABLE, JobState.COMPLETED))) == [made[2], made[0]]
+
+
+def test_what_postgresql_cannot_store_is_refused_when_the_filter_is_made() -> None:
+    for wrong in (JobFilter, lambda **_: JobFilter(args=(PathFilter(("a",), "\x00"),))):
+        with pytest.raises(InvalidSelection, match="PostgreSQL does not store"):
+            wrong(queues=("a\x00",))

@@ -10,19 +10,22 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqla_oban import JobState, SqlaOban
 from sqla_oban.control.watch import counting
 from sqla_oban.control.watch.activity import activity, failing
-from sqla_oban.control.watch.counting import Count, count, waiting
+from sqla_oban.control.watch.counting import Count, count, matching, waiting
 from sqla_oban.control.watch.crontab import crontab
 from sqla_oban.control.watch.details import runs_of, show
 from sqla_oban.control.watch.fleet import fleet, queues
 from sqla_oban.control.watch.reader import Reader
+from sqla_oban.control.watch.walking import Step, newest, step
 from sqla_oban.errors import TooSlow
 from sqla_oban.migrations import downgrade, migrate
 from sqla_oban.models import Scope
 from sqla_oban.queries import activity as activity_queries
+from sqla_oban.queries import browse as browse_queries
 from sqla_oban.queries import count as count_queries
-from sqla_oban.queries.activity import BACKLOG, FAILING, FINISHED
+from sqla_oban.queries.activity import BACKLOG, FAILING, FINISHED, TAKEN
 from sqla_oban.queries.browse import WINDOW
 from sqla_oban.queries.count import WAITING_BY_QUEUE
+from sqla_oban.queries.filters import JobFilter
 from sqla_oban.queries.show import CRON_RUNS, RUNS_OF_WORKER
 from tests.control.watch.filling import fill, read
 from tests.queries.table import Table, ago
@@ -86,6 +89,37 @@ async def test_many_jobs_are_estimated(table: Table, ask: Any, monkeypatch: pyte
     assert found[JobState.COMPLETED] == Count(200, exact=False)
     assert found[JobState.AVAILABLE] == Count(3)
     counting._counts.cache_clear()
+
+
+async def test_those_that_pass_a_filter_are_counted_or_estimated(
+    table: Table, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add_many(table, 200, state="'completed'", completed_at=ago(1))
+    await add_many(table, 30, queue="'a'")
+    await table.connection.execute(text("ANALYZE oban_jobs"))
+    both = (JobState.AVAILABLE, JobState.COMPLETED)
+    assert await ask(matching, JobFilter()) == Count(230)
+    assert await ask(matching, JobFilter(queues=("a",), states=both)) == Count(30)
+    monkeypatch.setattr(counting, "EXACTLY", 49)
+    assert await ask(matching, JobFilter(states=both)) == Count(230, exact=False)
+    assert await ask(matching, JobFilter(queues=("a",), states=both)) == Count(30, exact=False)
+    assert str(await ask(matching, JobFilter())) == "about 230"
+
+
+async def test_a_walk_passes_every_job_once(table: Table, ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browse_queries, "WINDOW", 4)
+    await add_many(table, 9, queue="'a'")
+    upto = await ask(newest)
+    await add_many(table, 3, queue="'b'")
+    await add_many(table, 1, queue="'a'")
+    for wanted, expected in ((JobFilter(), 9), (JobFilter(queues=("a",)), 9), (JobFilter(queues=("b",)), 0)):
+        found: list[int] = []
+        taken = Step((), 0)
+        while taken.last is not None:
+            taken = await ask(step, wanted, after=taken.last, upto=upto)
+            found += taken.ids
+        assert found == sorted(set(found))
+        assert len(found) == expected
 
 
 async def test_jobs_that_wait_are_counted_by_queue(table: Table, ask: Any) -> None:
@@ -218,9 +252,11 @@ async def test_the_crontab_with_what_comes_next(engine: AsyncEngine, table: Tabl
 async def test_what_the_pages_ask_is_bounded(table: Table) -> None:
     """Each statement stops at a number of jobs, found by an index: a page of the database a job, at the most."""
     given, most = {"span": 86_400.0, "width": 60.0}, activity_queries.MOST
+    read_at_most = activity_queries.READ
     bounds: dict[Any, int] = {
-        FINISHED.params(**given): 4 * most,
-        BACKLOG.params(**given): 3 * most,
+        FINISHED.params(**given): 3 * most + read_at_most,
+        TAKEN.params(**given): 1_441 * activity_queries.SAMPLE,
+        BACKLOG.params(**given): 4 * read_at_most,
         FAILING: 2 * activity_queries.FAILURES,
         WAITING_BY_QUEUE: 5 * count_queries.WAITING,
         RUNS_OF_WORKER.params(worker="w1"): WINDOW,
