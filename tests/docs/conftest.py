@@ -11,6 +11,7 @@ from sqlalchemy import URL, Engine, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import sessionmaker
 
+from sqla_oban import SqlaOban
 from sqla_oban.migrations import migrate
 from sqla_oban.telemetry import bus
 from sqla_oban.workers.registry import REGISTRY
@@ -62,8 +63,14 @@ async def page_module(page_url: URL, monkeypatch: pytest.MonkeyPatch, tmp_path: 
         sync_sessions=sessionmaker(sync_engine, expire_on_commit=False),
     )
     yield module
-    for made in (engine, sync_engine, *vars(module).values()):  # a page may make its own
-        if isinstance(made, AsyncEngine):
+    for made in (
+        *vars(module).values(),
+        engine,
+        sync_engine,
+    ):  # a page may make its own, and one that fails stops nothing
+        if isinstance(made, SqlaOban):
+            await made.stop()
+        elif isinstance(made, AsyncEngine):
             await made.dispose()
         elif isinstance(made, Engine):
             made.dispose()
