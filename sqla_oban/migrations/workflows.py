@@ -5,10 +5,10 @@ How a release cannot be lost, whoever ends a job and however many do so at once,
 1. A row trigger notes, in the statement that ends a job (or brings it back), that its workflow has something to settle.
    It writes rows that only this transaction sees, so it waits for nobody. Jobs without a workflow pay one comparison.
 2. At the commit, a statement that is its own transaction included, a deferred trigger settles all that the transaction
-   has noted, once: it is fired by the first note, which is the one that finds a setting of the transaction unset. To
-   settle unsets it, after the last note is gone; a savepoint that is rolled back takes the notes, the setting and the
-   firing back together. So while there is a note, a firing is due. It first takes an advisory lock for each workflow, in one order, so that settlers never deadlock; they
-   hold it from there to the end of the commit only, never while a transaction is idle.
+   has noted, once: it is fired by the first note, the one that finds a setting of the transaction unset. Who settles
+   unsets it, when no note is left; a savepoint that is rolled back takes notes, setting and firing back together. So
+   while there is a note, a firing is due. It first takes an advisory lock for each workflow, in one order, so that
+   settlers never deadlock; they hold it from there to the end of the commit only, never while a transaction is idle.
 3. Under the lock each command reads what is committed by then, and the lock is let go after the commit can be seen. So
    of two transactions that end the last two dependencies, the one that gets the lock second sees the other's end. A
    count could not be wrong either way: an edge is judged by its job's state, and to judge it twice changes nothing.
