@@ -72,7 +72,12 @@ class Node:
         self._producers = self._make_producers()
         self._stager = self._make_stager()
         self._executors = Executors(
-            settings.process, settings.queues, self._producers.limits, node=settings.node, provider=settings.provider
+            settings.process,
+            settings.queues,
+            self._producers.limits,
+            node=settings.node,
+            provider=settings.provider,
+            link=self._links["claim"],
         )
         self._heartbeat = self._make_heartbeat()
         self.queues = self._make_queues()

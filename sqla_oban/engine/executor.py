@@ -51,6 +51,7 @@ class Executor:
     Args:
         holder: `[node, producer]`, as the jobs are claimed by.
         provider: makes what workers ask for besides their arguments.
+        parts: knows the places of jobs in workflows.
         otherwise: where workers run that do not say so themselves; None for by their kind.
     """
 
@@ -63,6 +64,7 @@ class Executor:
         queue: str,
         holder: list[str],
         provider: Provider,
+        parts: Parts,
         otherwise: ExecutorKind | None = None,
     ) -> None:
         self._registry = registry
@@ -71,7 +73,7 @@ class Executor:
         self._queue = queue
         self._holder = holder
         self._provider = provider
-        self._parts = Parts(provider)
+        self._parts = parts
         self._otherwise = otherwise
 
     async def execute(self, job: Execution) -> Ack | None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping
 
+from sqla_oban.engine.database import Link
 from sqla_oban.engine.dispatchers import AsyncDispatcher, Dispatcher, ProcessDispatcher, ProcessPool, ThreadDispatcher
 from sqla_oban.engine.executor import Executor
+from sqla_oban.engine.parts import Parts, by
 from sqla_oban.settings import ExecutorKind, ProcessSettings, QueueConfig
 from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import REGISTRY
@@ -16,6 +18,7 @@ class Executors:
         configured: the queues that the runner was started with.
         limits: the limits of those that run now; as many processes are there in advance as queues for processes need.
         provider: makes what workers ask for besides their arguments.
+        link: what is to be read before their work begins is read by it.
     """
 
     def __init__(
@@ -26,11 +29,13 @@ class Executors:
         *,
         node: str,
         provider: Provider,
+        link: Link,
     ) -> None:
         self._configured = configured
         self._limits = limits
         self._node = node
         self._provider = provider
+        self._parts = Parts(by(link))
         self._tasks = AsyncDispatcher()
         self._threads = ThreadDispatcher()
         self._processes = ProcessPool(settings, schema=provider.schema, warm=self._needed, most=self._most)
@@ -49,6 +54,7 @@ class Executors:
             queue=queue,
             holder=holder,
             provider=self._provider,
+            parts=self._parts,
             otherwise=self._otherwise(queue),
         )
 

@@ -1,68 +1,66 @@
 """Reads what claimed jobs of workflows may know of the rest, before their work begins."""
 
 import asyncio
-import json
-from collections.abc import Mapping
-from contextlib import AsyncExitStack, ExitStack
-from typing import Any
+from collections.abc import Awaitable, Callable
 
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqla_oban.engine.database import Link
+from sqla_oban.engine.directly import Rows
+from sqla_oban.queries.workflow import PLACES
+from sqla_oban.workers.part import Part
 
-from sqla_oban.errors import NotProvided
-from sqla_oban.queries.workflow import contexts, upstream
-from sqla_oban.workers.part import Part, Upstream
-from sqla_oban.workers.providing import Provider
-
-UPSTREAM, CONTEXTS = upstream(), contexts()
+Look = Callable[[list[int]], Awaitable[Rows]]
+"""Has `PLACES` answered for the jobs of these ids."""
 
 
 class Parts:
     """Looks places in workflows up, for all jobs that ask in the same turn of the event loop at once.
 
-    A hundred jobs that are claimed together would otherwise take a session each, and wait for the pool.
+    A hundred jobs that are claimed together cost one statement.
     """
 
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
-        self._asking: list[int] = []
-        self._reading: asyncio.Task[Mapping[int, Part]] | None = None
+    def __init__(self, look: Look) -> None:
+        self._look = look
+        self._asking: list[tuple[int, asyncio.Future[Part | None]]] = []
+        self._answering: set[asyncio.Task[None]] = set()
 
     async def of(self, id: int) -> Part | None:
         """The place of a job in its workflow; None if it is part of none, or gone.
 
         It is no part of the claim: jobs without a workflow, and all that is claimed with this one, neither pay nor
         fail for it.
+
+        Raises:
+            whatever looking raises.
         """
-        self._asking.append(id)
-        if self._reading is None:
-            self._reading = asyncio.create_task(self._read())
-        return (await asyncio.shield(self._reading)).get(id)
+        if not self._asking:
+            task = asyncio.create_task(self._answer())
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+        asked: asyncio.Future[Part | None] = asyncio.get_running_loop().create_future()
+        self._asking.append((id, asked))
+        return await asked
 
-    async def _read(self) -> Mapping[int, Part]:
-        """In a session of its own, which is closed before the work begins."""
-        ids, self._asking, self._reading = self._asking, [], None
-        async with AsyncExitStack() as stack:
-            try:
-                session: AsyncSession = await self._provider.enter(AsyncSession, stack)
-            except NotProvided:  # in a test that has a sync session only
-                with ExitStack() as guests:
-                    return _read(self._provider.open(Session, guests), ids, self._provider.schema)
-            return await session.run_sync(_read, ids, self._provider.schema)
+    async def _answer(self) -> None:
+        """Whoever was cancelled meanwhile has no need of it any more."""
+        asking, self._asking = self._asking, []
+        try:
+            rows = await self._look([job for job, _ in asking])
+        except Exception as error:
+            for _, asked in asking:
+                if not asked.done():
+                    asked.set_exception(error)
+            return
+        contexts = {workflow: context for _, workflow, _, context in rows if context is not None}
+        found = {job: Part(workflow, contexts.get(workflow), upstream) for job, workflow, upstream, _ in rows}
+        for job, asked in asking:
+            if not asked.done():
+                asked.set_result(found.get(job))
 
 
-def _read(session: Session, ids: list[int], schema: str | None) -> Mapping[int, Part]:
-    options: dict[str, Any] = {} if schema is None else {"schema_translate_map": {None: schema}}
-    found = session.execute(UPSTREAM, {"ids": ids}, execution_options=options).all()
-    workflows = sorted({row.workflow_id for row in found})
-    said = {
-        row.id: row.context for row in session.execute(CONTEXTS, {"workflows": workflows}, execution_options=options)
-    }
-    return {
-        row.id: Part(
-            row.workflow_id,
-            json.loads(said.get(row.workflow_id) or "{}"),
-            {name: Upstream(**one) for name, one in json.loads(row.upstream or "{}").items()},
-        )
-        for row in found
-    }
+def by(link: Link) -> Look:
+    """Looks by one of the runner's own connections: to wait for the workers' pool would hold the jobs up."""
+
+    async def look(ids: list[int]) -> Rows:
+        return await link.fetch(PLACES, {"ids": ids})
+
+    return look

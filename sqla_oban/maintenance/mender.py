@@ -1,4 +1,4 @@
-"""Brings on what of workflows, chains and batches was left unsettled, and forgets workflows without jobs."""
+"""Brings on what of workflows, chains and batches was left unsettled, and forgets those without jobs."""
 
 import logging
 import math
@@ -9,7 +9,7 @@ from sqla_oban import telemetry
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.leader import Leader
 from sqla_oban.engine.service import Service
-from sqla_oban.queries.batches import Mended, mend_batches
+from sqla_oban.queries.batches import Mended, forget_batches, mend_batches
 from sqla_oban.queries.chains import mend_chains
 from sqla_oban.queries.workflow import forget, overdue
 from sqla_oban.settings import MenderSettings
@@ -17,9 +17,9 @@ from sqla_oban.telemetry.events import WorkflowsMended
 
 log = logging.getLogger(__name__)
 
-OVERDUE, FORGET = overdue(), forget()
+OVERDUE, FORGET, FORGET_BATCHES = overdue(), forget(), forget_batches()
 FORGET_INTERVAL = 600.0
-"""Seconds between two looks for workflows without jobs."""
+"""Seconds between two looks for workflows and batches without jobs."""
 FIRST = UUID(int=0)
 
 
@@ -46,8 +46,13 @@ class Mender(Service):
         if self._leader.is_leader and not self.stopping:
             await self._mend_others()
         if self._leader.is_leader and time.monotonic() - self._forgot > FORGET_INTERVAL:
-            await self._link.execute(FORGET, {"age": self._settings.keep})
+            await self._forget()
             self._forgot = time.monotonic()
+
+    async def _forget(self) -> None:
+        """Of batches there may be many: those that are left wait for the next time."""
+        await self._link.execute(FORGET, {"age": self._settings.keep})
+        await self._link.execute(FORGET_BATCHES, {"age": self._settings.keep, "batch": self._settings.batch})
 
     async def _mend_workflows(self) -> None:
         """Settle what is overdue, batch by batch; what is found again at once is left for the next turn."""

@@ -3,9 +3,9 @@
 There are no counters: whether a batch has come to a point is asked of its jobs themselves, by an index. So nothing can
 drift, whatever is retried, rescued or deleted, and 10,000 jobs of a batch have no row that each of them must write.
 
-Per row of a batch that ends or fails, a row trigger notes the batch and what happened in a setting of the transaction;
-once per statement, a statement trigger looks at what was noted. A job without a batch costs the row trigger's WHEN,
-and a statement without such jobs one look at an empty setting.
+Per row of a batch that ends, fails or is deleted before it has, a row trigger notes the batch and what happened in a
+setting of the transaction; once per statement, a statement trigger looks at what was noted. A job without a batch costs
+the row trigger's WHEN, and a statement without such jobs one look at an empty setting.
 
 1. Exactly once: what has been reached is written into the batch's row, under its lock, by the statement that inserts
    the callbacks. Both commit or neither.
@@ -104,12 +104,18 @@ UPGRADE = (
     END
     $oban$
     """,  # noqa: S608 (constants of this file)
+    # To delete what has ended is no news: a batch of which one was discarded must not count as completed when that is
+    # pruned.
     """
     CREATE OR REPLACE FUNCTION {schema}.oban_jobs_batch_note() RETURNS trigger LANGUAGE plpgsql AS $oban$
     DECLARE
       noted text := coalesce(current_setting('sqla_oban.batches', true), '');
       entry text := OLD.batch_id || ':' || CASE TG_OP WHEN 'DELETE' THEN 'deleted' ELSE NEW.state::text END || ' ';
     BEGIN
+      IF TG_OP = 'DELETE' AND OLD.state IN ('completed', 'cancelled', 'discarded')
+          OR OLD.state = NEW.state OR NEW.state NOT IN ('completed', 'retryable', 'cancelled', 'discarded') THEN
+        RETURN NULL;
+      END IF;
       IF position(entry IN noted) = 0 THEN
         PERFORM set_config('sqla_oban.batches', noted || entry, true);
       END IF;
@@ -119,9 +125,7 @@ UPGRADE = (
     """,
     """
     CREATE OR REPLACE TRIGGER oban_jobs_batch_note AFTER UPDATE ON {schema}.oban_jobs FOR EACH ROW
-      WHEN (OLD.batch_id IS NOT NULL AND OLD.state <> NEW.state
-        AND NEW.state IN ('completed', 'retryable', 'cancelled', 'discarded'))
-      EXECUTE FUNCTION {schema}.oban_jobs_batch_note()
+      WHEN (OLD.batch_id IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_batch_note()
     """,
     """
     CREATE OR REPLACE TRIGGER oban_jobs_batch_delete AFTER DELETE ON {schema}.oban_jobs FOR EACH ROW

@@ -90,6 +90,11 @@ UPGRADE = (
       ahead bigint;
       head record;
     BEGIN
+      -- Not for a release, which takes the mark away by itself.
+      IF {NEW["occupies"]} IS NOT TRUE OR TG_OP = 'UPDATE' AND (OLD.chain_waits IS DISTINCT FROM NEW.chain_waits
+          OR {OLD["occupies"]} AND OLD.chain_key IS NOT DISTINCT FROM NEW.chain_key) THEN
+        RETURN NEW;
+      END IF;
       NEW.chain_waits := NULL;
       PERFORM pg_advisory_xact_lock({LOCK.format(key="NEW.chain_key")});
       LOOP
@@ -115,36 +120,34 @@ UPGRADE = (
     END
     $oban$
     """,  # noqa: S608 (constants of this file)
-    f"""
-    CREATE OR REPLACE TRIGGER oban_jobs_chain_insert BEFORE INSERT ON {{schema}}.oban_jobs FOR EACH ROW
-      WHEN {NEW["occupies"]} EXECUTE FUNCTION {{schema}}.oban_jobs_chain_enter()
+    """
+    CREATE OR REPLACE TRIGGER oban_jobs_chain_insert BEFORE INSERT ON {schema}.oban_jobs FOR EACH ROW
+      WHEN (NEW.chain_key IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_chain_enter()
     """,
-    # Not for a release, which takes the mark away by itself.
-    f"""
+    """
     CREATE OR REPLACE TRIGGER oban_jobs_chain_update
-      BEFORE UPDATE OF state, chain_key, chain_hold ON {{schema}}.oban_jobs FOR EACH ROW
-      WHEN ({NEW["occupies"]} AND OLD.chain_waits IS NOT DISTINCT FROM NEW.chain_waits
-        AND ({OLD["occupies"]} IS NOT TRUE OR OLD.chain_key IS DISTINCT FROM NEW.chain_key))
-      EXECUTE FUNCTION {{schema}}.oban_jobs_chain_enter()
+      BEFORE UPDATE OF state, chain_key, chain_hold ON {schema}.oban_jobs FOR EACH ROW
+      WHEN (NEW.chain_key IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_chain_enter()
     """,
     # Whoever has waited and does so no longer may have been the one whom a release passed over because he was locked.
-    """
-    CREATE OR REPLACE FUNCTION {schema}.oban_jobs_chain_leave() RETURNS trigger LANGUAGE plpgsql AS $oban$
+    f"""
+    CREATE OR REPLACE FUNCTION {{schema}}.oban_jobs_chain_leave() RETURNS trigger LANGUAGE plpgsql AS $oban$
     BEGIN
-      PERFORM {schema}.oban_chain_release(OLD.chain_key);
+      IF ({OLD["occupies"]} OR {OLD["waits"]}) AND (({NEW["occupies"]} OR {NEW["waits"]}) IS NOT TRUE
+          OR OLD.chain_key IS DISTINCT FROM NEW.chain_key) THEN
+        PERFORM {{schema}}.oban_chain_release(OLD.chain_key);
+      END IF;
       RETURN NULL;
     END
     $oban$
     """,
-    f"""
-    CREATE OR REPLACE TRIGGER oban_jobs_chain_leave AFTER UPDATE ON {{schema}}.oban_jobs FOR EACH ROW
-      WHEN (({OLD["occupies"]} OR {OLD["waits"]}) AND (({NEW["occupies"]} OR {NEW["waits"]}) IS NOT TRUE
-        OR OLD.chain_key IS DISTINCT FROM NEW.chain_key))
-      EXECUTE FUNCTION {{schema}}.oban_jobs_chain_leave()
+    """
+    CREATE OR REPLACE TRIGGER oban_jobs_chain_leave AFTER UPDATE ON {schema}.oban_jobs FOR EACH ROW
+      WHEN (OLD.chain_key IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_chain_leave()
     """,
-    f"""
-    CREATE OR REPLACE TRIGGER oban_jobs_chain_delete AFTER DELETE ON {{schema}}.oban_jobs FOR EACH ROW
-      WHEN ({OLD["occupies"]} OR {OLD["waits"]}) EXECUTE FUNCTION {{schema}}.oban_jobs_chain_leave()
+    """
+    CREATE OR REPLACE TRIGGER oban_jobs_chain_delete AFTER DELETE ON {schema}.oban_jobs FOR EACH ROW
+      WHEN (OLD.chain_key IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_chain_leave()
     """,
 )
 

@@ -81,7 +81,10 @@ PARTITIONS = (
     """
     CREATE OR REPLACE FUNCTION {schema}.oban_jobs_unsort() RETURNS trigger LANGUAGE plpgsql AS $oban$
     BEGIN
-      NEW.partition := NULL;
+      IF NEW.state <> 'executing' AND (OLD.partition = '' OR OLD.queue <> NEW.queue OR OLD.worker <> NEW.worker
+          OR OLD.args IS DISTINCT FROM NEW.args OR OLD.meta IS DISTINCT FROM NEW.meta) THEN
+        NEW.partition := NULL;
+      END IF;
       RETURN NEW;
     END
     $oban$
@@ -89,9 +92,7 @@ PARTITIONS = (
     """
     CREATE OR REPLACE TRIGGER oban_jobs_unsort
       BEFORE UPDATE OF state, queue, worker, args, meta ON {schema}.oban_jobs FOR EACH ROW
-      WHEN (OLD.partition IS NOT NULL AND NEW.state <> 'executing' AND (OLD.partition = '' OR OLD.queue <> NEW.queue
-        OR OLD.worker <> NEW.worker OR OLD.args IS DISTINCT FROM NEW.args OR OLD.meta IS DISTINCT FROM NEW.meta))
-      EXECUTE FUNCTION {schema}.oban_jobs_unsort()
+      WHEN (OLD.partition IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_unsort()
     """,
     # A slot that somebody may wait for is free, whoever freed it. Only jobs claimed within limits have a partition.
     # Once in a transaction is enough: who falls asleep meanwhile looks again when the transactions of then have ended.
@@ -101,6 +102,9 @@ PARTITIONS = (
       rung text := coalesce(current_setting('sqla_oban.rung', true), '');
       entry text := md5(OLD.queue);
     BEGIN
+      IF OLD.state <> 'executing' OR NEW.state = 'executing' THEN  -- NEW is NULL where it is deleted
+        RETURN NULL;
+      END IF;
       IF position(entry IN rung) = 0 THEN
         PERFORM set_config('sqla_oban.rung', rung || entry, true), {schema}.oban_ring(OLD.queue);
       END IF;
@@ -110,13 +114,11 @@ PARTITIONS = (
     """,
     """
     CREATE OR REPLACE TRIGGER oban_jobs_freed AFTER UPDATE OF state ON {schema}.oban_jobs FOR EACH ROW
-      WHEN (OLD.partition IS NOT NULL AND OLD.state = 'executing' AND NEW.state <> 'executing')
-      EXECUTE FUNCTION {schema}.oban_jobs_freed()
+      WHEN (OLD.partition IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_freed()
     """,
     """
     CREATE OR REPLACE TRIGGER oban_jobs_freed_by_delete AFTER DELETE ON {schema}.oban_jobs FOR EACH ROW
-      WHEN (OLD.partition IS NOT NULL AND OLD.state = 'executing')
-      EXECUTE FUNCTION {schema}.oban_jobs_freed()
+      WHEN (OLD.partition IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_freed()
     """,
 )
 

@@ -25,6 +25,9 @@ UPGRADE = (
     DECLARE
       expired bigint;
     BEGIN
+      IF ({HELD.format(job="NEW.")}) IS NOT TRUE THEN
+        RETURN NEW;
+      END IF;
       PERFORM pg_advisory_xact_lock({LOCK});
       SELECT id INTO expired FROM {{schema}}.oban_jobs
        WHERE unique_key = NEW.unique_key AND inserted_at + unique_period <= timezone('UTC', clock_timestamp())
@@ -36,9 +39,9 @@ UPGRADE = (
     END
     $oban$
     """,  # noqa: S608 (constants of this file)
-    f"""
-    CREATE OR REPLACE TRIGGER oban_jobs_unique_insert BEFORE INSERT ON {{schema}}.oban_jobs FOR EACH ROW
-      WHEN ({HELD.format(job="NEW.")}) EXECUTE FUNCTION {{schema}}.oban_jobs_unique_insert()
+    """
+    CREATE OR REPLACE TRIGGER oban_jobs_unique_insert BEFORE INSERT ON {schema}.oban_jobs FOR EACH ROW
+      WHEN (NEW.unique_key IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_unique_insert()
     """,
     # A row that comes to hold its key again gives way where another has it, or where somebody is about to take it:
     # to wait for them would stop all the rows of the statement. It gives up its key and goes on, and its meta says so.
@@ -47,6 +50,11 @@ UPGRADE = (
     DECLARE
       holder bigint;
     BEGIN
+      IF (({HELD.format(job="NEW.")}) AND
+        (({HELD.format(job="OLD.")}) IS NOT TRUE OR OLD.unique_key IS DISTINCT FROM NEW.unique_key)) IS NOT TRUE
+      THEN
+        RETURN NEW;
+      END IF;
       IF NEW.inserted_at + NEW.unique_period <= timezone('UTC', clock_timestamp()) THEN
         NEW.unique_states := 0;
         RETURN NEW;
@@ -66,12 +74,10 @@ UPGRADE = (
     END
     $oban$
     """,  # noqa: S608 (constants of this file)
-    f"""
+    """
     CREATE OR REPLACE TRIGGER oban_jobs_unique_update
-      BEFORE UPDATE OF state, unique_key, unique_states ON {{schema}}.oban_jobs FOR EACH ROW
-      WHEN (({HELD.format(job="NEW.")}) AND
-        (({HELD.format(job="OLD.")}) IS NOT TRUE OR OLD.unique_key IS DISTINCT FROM NEW.unique_key))
-      EXECUTE FUNCTION {{schema}}.oban_jobs_unique_update()
+      BEFORE UPDATE OF state, unique_key, unique_states ON {schema}.oban_jobs FOR EACH ROW
+      WHEN (NEW.unique_key IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_unique_update()
     """,
 )
 

@@ -1,5 +1,9 @@
 """Version 1: Oban's tables, our indexes, and the wake-up trigger. Frozen: later versions change it, this file stays.
 
+What features need of a row is done by triggers whose WHEN asks for no more than whether the row uses the feature; the
+rest is asked by their functions. PostgreSQL reads the text of each WHEN again for each statement, so that long ones
+would cost all jobs more than anything else here.
+
 Table, column, type and check names are Oban's own, so that its other clients can share them. Every name is
 qualified with `{schema}`: the trigger runs under the search_path of whoever inserts. Tables that another Oban library
 made are adopted (`adoption.py`), so whatever may be there already is made only if it is not.

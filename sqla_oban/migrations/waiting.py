@@ -20,40 +20,41 @@ UPGRADE = (
     """,
     # Whoever ends the job, and by whatever statement. The mark stays: a job that is made to run again before those who
     # wait for it have looked ends once more, and nobody marks it anew.
-    """
-    CREATE OR REPLACE FUNCTION {schema}.oban_jobs_ended() RETURNS trigger LANGUAGE plpgsql AS $oban$
+    f"""
+    CREATE OR REPLACE FUNCTION {{schema}}.oban_jobs_ended() RETURNS trigger LANGUAGE plpgsql AS $oban$
     BEGIN
-      PERFORM {schema}.oban_tell_end(NEW.id);
+      IF NEW.state IN ('completed', 'cancelled', 'discarded') AND {TOLD.format(job="NEW.")} THEN
+        PERFORM {{schema}}.oban_tell_end(NEW.id);
+      END IF;
       RETURN NULL;
     END
     $oban$
     """,
-    f"""
-    CREATE OR REPLACE TRIGGER oban_jobs_ended AFTER UPDATE OF state ON {{schema}}.oban_jobs FOR EACH ROW
-      WHEN (NEW.awaited_until IS NOT NULL AND NEW.state IN ('completed', 'cancelled', 'discarded')
-        AND {TOLD.format(job="NEW.")})
-      EXECUTE FUNCTION {{schema}}.oban_jobs_ended()
+    """
+    CREATE OR REPLACE TRIGGER oban_jobs_ended AFTER UPDATE OF state ON {schema}.oban_jobs FOR EACH ROW
+      WHEN (NEW.awaited_until IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_ended()
     """,
     # What has ended has been told of.
-    """
-    CREATE OR REPLACE FUNCTION {schema}.oban_jobs_deleted() RETURNS trigger LANGUAGE plpgsql AS $oban$
+    f"""
+    CREATE OR REPLACE FUNCTION {{schema}}.oban_jobs_deleted() RETURNS trigger LANGUAGE plpgsql AS $oban$
     BEGIN
-      PERFORM {schema}.oban_tell_end(OLD.id);
+      IF OLD.state NOT IN ('completed', 'cancelled', 'discarded') AND {TOLD.format(job="OLD.")} THEN
+        PERFORM {{schema}}.oban_tell_end(OLD.id);
+      END IF;
       RETURN NULL;
     END
     $oban$
     """,
-    f"""
-    CREATE OR REPLACE TRIGGER oban_jobs_deleted AFTER DELETE ON {{schema}}.oban_jobs FOR EACH ROW
-      WHEN (OLD.awaited_until IS NOT NULL AND OLD.state NOT IN ('completed', 'cancelled', 'discarded')
-        AND {TOLD.format(job="OLD.")})
-      EXECUTE FUNCTION {{schema}}.oban_jobs_deleted()
+    """
+    CREATE OR REPLACE TRIGGER oban_jobs_deleted AFTER DELETE ON {schema}.oban_jobs FOR EACH ROW
+      WHEN (OLD.awaited_until IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_deleted()
     """,
     # A job that is put aside until a signal comes, which has come meanwhile. Why none is missed: queries/signal.py.
     """
     CREATE OR REPLACE FUNCTION {schema}.oban_jobs_park() RETURNS trigger LANGUAGE plpgsql AS $oban$
     BEGIN
-      IF NEW.meta->'signal_wait'->'execution' = to_jsonb(extract(epoch FROM NEW.attempted_at))
+      IF OLD.state = 'executing'
+          AND NEW.meta->'signal_wait'->'execution' = to_jsonb(extract(epoch FROM NEW.attempted_at))
           AND jsonb_typeof(NEW.meta->'signals') = 'object'
           AND NEW.meta->'signals' ? (NEW.meta->'signal_wait'->>'name') THEN
         NEW.state := 'available';
@@ -66,7 +67,7 @@ UPGRADE = (
     """,
     """
     CREATE OR REPLACE TRIGGER oban_jobs_park BEFORE UPDATE OF state ON {schema}.oban_jobs FOR EACH ROW
-      WHEN (NEW.state = 'scheduled' AND OLD.state = 'executing' AND NEW.meta ? 'signal_wait')
+      WHEN (NEW.state = 'scheduled' AND NEW.meta ? 'signal_wait')
       EXECUTE FUNCTION {schema}.oban_jobs_park()
     """,
 )

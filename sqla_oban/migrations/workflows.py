@@ -5,8 +5,10 @@ How a release cannot be lost, whoever ends a job and however many do so at once,
 1. A row trigger notes, in the statement that ends a job (or brings it back), that its workflow has something to settle.
    It writes rows that only this transaction sees, so it waits for nobody. Jobs without a workflow pay one comparison.
 2. At the commit, a statement that is its own transaction included, a deferred trigger settles all that the transaction
-   has noted. It first takes an advisory lock for each workflow, in one order, so that settlers never deadlock; they
-   hold it from there to the end of the commit only, never while a transaction is idle.
+   has noted, once: it is fired by the first note, the one that finds a setting of the transaction unset. Who settles
+   unsets it, when no note is left; a savepoint that is rolled back takes notes, setting and firing back together. So
+   while there is a note, a firing is due. It first takes an advisory lock for each workflow, in one order, so that
+   settlers never deadlock; they hold it from there to the end of the commit only, never while a transaction is idle.
 3. Under the lock each command reads what is committed by then, and the lock is let go after the commit can be seen. So
    of two transactions that end the last two dependencies, the one that gets the lock second sees the other's end. A
    count could not be wrong either way: an edge is judged by its job's state, and to judge it twice changes nothing.
@@ -53,41 +55,42 @@ UPGRADE = (
       ignored text[] NOT NULL DEFAULT ARRAY[]::text[],
       state text NOT NULL DEFAULT 'open',
       cancelled_at timestamp,
-      CONSTRAINT oban_workflow_edges_pkey PRIMARY KEY (upstream_id, downstream_id)
+      CONSTRAINT oban_workflow_edges_pkey PRIMARY KEY (workflow_id, upstream_id, downstream_id)
     )
     """,
     """
     CREATE INDEX IF NOT EXISTS oban_workflow_edges_downstream_index ON {schema}.oban_workflow_edges
       (downstream_id, state)
     """,
-    "CREATE INDEX IF NOT EXISTS oban_workflow_edges_workflow_index ON {schema}.oban_workflow_edges (workflow_id)",
     # What a transaction has to settle; each sees and deletes its own, so a crash loses nothing.
+    # The first note of a transaction has the rest settled with it; a setting of the transaction tells the others apart.
     """
     CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.oban_workflow_notes (
       xid bigint NOT NULL,
       workflow_id bigint NOT NULL,
-      job_id bigint NOT NULL
+      job_id bigint NOT NULL,
+      is_first boolean NOT NULL DEFAULT CASE WHEN current_setting('sqla_oban.noted', true) = 'on' THEN false
+        ELSE set_config('sqla_oban.noted', 'on', true) = 'on' END
     )
     """,
-    "CREATE INDEX IF NOT EXISTS oban_workflow_notes_xid_index ON {schema}.oban_workflow_notes (xid, job_id)",
-    """
-    CREATE OR REPLACE FUNCTION {schema}.oban_workflow_note() RETURNS trigger LANGUAGE plpgsql AS $oban$
+    "CREATE INDEX IF NOT EXISTS oban_workflow_notes_xid_index ON {schema}.oban_workflow_notes (xid)",
+    # A suspended job that is changed in any way is looked at as well: see 4 above.
+    f"""
+    CREATE OR REPLACE FUNCTION {{schema}}.oban_workflow_note() RETURNS trigger LANGUAGE plpgsql AS $oban$
     BEGIN
       IF TG_OP = 'DELETE' THEN
-        INSERT INTO {schema}.oban_workflow_notes VALUES (pg_current_xact_id()::text::bigint, OLD.workflow_id, OLD.id);
-      ELSE
-        INSERT INTO {schema}.oban_workflow_notes VALUES (pg_current_xact_id()::text::bigint, NEW.workflow_id, NEW.id);
+        INSERT INTO {{schema}}.oban_workflow_notes VALUES (pg_current_xact_id()::text::bigint, OLD.workflow_id, OLD.id);
+      ELSIF NEW.state = 'suspended'
+          OR OLD.state <> NEW.state AND ({ENDED.format(row="OLD")} OR {ENDED.format(row="NEW")}) THEN
+        INSERT INTO {{schema}}.oban_workflow_notes VALUES (pg_current_xact_id()::text::bigint, NEW.workflow_id, NEW.id);
       END IF;
       RETURN NULL;
     END
     $oban$
-    """,
-    # A suspended job that is changed in any way is looked at as well: see 4 above.
-    f"""
-    CREATE OR REPLACE TRIGGER oban_jobs_workflow_update AFTER UPDATE ON {{schema}}.oban_jobs FOR EACH ROW
-      WHEN (NEW.workflow_id IS NOT NULL AND (NEW.state = 'suspended'
-        OR OLD.state <> NEW.state AND ({ENDED.format(row="OLD")} OR {ENDED.format(row="NEW")})))
-      EXECUTE FUNCTION {{schema}}.oban_workflow_note()
+    """,  # noqa: S608 (constants of this file)
+    """
+    CREATE OR REPLACE TRIGGER oban_jobs_workflow_update AFTER UPDATE ON {schema}.oban_jobs FOR EACH ROW
+      WHEN (NEW.workflow_id IS NOT NULL) EXECUTE FUNCTION {schema}.oban_workflow_note()
     """,
     """
     CREATE OR REPLACE TRIGGER oban_jobs_workflow_delete AFTER DELETE ON {schema}.oban_jobs FOR EACH ROW
@@ -143,6 +146,7 @@ UPGRADE = (
     DECLARE
       me bigint := pg_current_xact_id()::text::bigint;
       changed bigint[];
+      flow_of bigint[];  -- the workflow of each of these
       flows bigint[];
       touched bigint[];
       one bigint;
@@ -150,16 +154,21 @@ UPGRADE = (
       LOOP
         WITH mine AS (
           DELETE FROM {schema}.oban_workflow_notes WHERE xid = me RETURNING workflow_id, job_id)
-        SELECT array_agg(DISTINCT job_id), array_agg(DISTINCT workflow_id) INTO changed, flows FROM mine;
-        EXIT WHEN changed IS NULL;
+        SELECT array_agg(job_id), array_agg(workflow_id), array_agg(DISTINCT workflow_id)
+          INTO changed, flow_of, flows
+          FROM (SELECT DISTINCT workflow_id, job_id FROM mine) noted;
+        IF changed IS NULL THEN
+          PERFORM set_config('sqla_oban.noted', '', true);
+          RETURN;
+        END IF;
         -- Workflows share 1,024 locks, so that no number of them fills the lock table.
         PERFORM pg_advisory_xact_lock(1868718447, slot)
            FROM (SELECT DISTINCT hashint8(flow) & 1023 AS slot FROM unnest(flows) flow ORDER BY slot OFFSET 0) slots;
         WITH judged AS (
           UPDATE {schema}.oban_workflow_edges e
              SET state = {schema}.oban_workflow_verdict(u.state::text, e.ignored)
-            FROM unnest(changed) AS c (id) LEFT JOIN {schema}.oban_jobs u ON u.id = c.id
-           WHERE e.upstream_id = c.id AND (u.id IS NOT NULL OR e.state = 'open')
+            FROM unnest(changed, flow_of) AS c (id, flow) LEFT JOIN {schema}.oban_jobs u ON u.id = c.id
+           WHERE e.workflow_id = c.flow AND e.upstream_id = c.id AND (u.id IS NOT NULL OR e.state = 'open')
              AND e.state <> {schema}.oban_workflow_verdict(u.state::text, e.ignored)
           RETURNING e.downstream_id)
         SELECT array_agg(id) INTO touched
@@ -201,15 +210,10 @@ UPGRADE = (
     END
     $oban$
     """,
-    # The first of a transaction's notes settles them all, and the others find themselves gone. Each looks for itself
-    # alone, by the index: to look for any would read all that are gone by then, each time.
     """
-    CREATE OR REPLACE FUNCTION {schema}.oban_workflow_commit() RETURNS trigger LANGUAGE plpgsql
-      SET enable_seqscan = off AS $oban$
+    CREATE OR REPLACE FUNCTION {schema}.oban_workflow_commit() RETURNS trigger LANGUAGE plpgsql AS $oban$
     BEGIN
-      IF EXISTS (SELECT FROM {schema}.oban_workflow_notes WHERE xid = NEW.xid AND job_id = NEW.job_id) THEN
-        PERFORM {schema}.oban_workflow_settle();
-      END IF;
+      PERFORM {schema}.oban_workflow_settle();
       RETURN NULL;
     END
     $oban$
@@ -220,7 +224,8 @@ UPGRADE = (
                        AND tgrelid = to_regclass(quote_ident({schema_literal}) || '.oban_workflow_notes'))
       THEN
         CREATE CONSTRAINT TRIGGER oban_workflow_commit AFTER INSERT ON {schema}.oban_workflow_notes
-          DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {schema}.oban_workflow_commit();
+          DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.is_first)
+          EXECUTE FUNCTION {schema}.oban_workflow_commit();
       END IF;
     END $oban$
     """,

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Connection,
     Identity,
@@ -60,22 +61,26 @@ def edges_of(home: MetaData, schema: str | None = None) -> Table:
         Column("ignored", ARRAY(Text), nullable=False, server_default=text("ARRAY[]::text[]")),
         Column("state", Text, nullable=False, server_default="open"),
         Column("cancelled_at", UTCDateTime),
-        PrimaryKeyConstraint("upstream_id", "downstream_id", name=conv("oban_workflow_edges_pkey")),
+        PrimaryKeyConstraint("workflow_id", "upstream_id", "downstream_id", name=conv("oban_workflow_edges_pkey")),
         Index(conv("oban_workflow_edges_downstream_index"), "downstream_id", "state"),
-        Index(conv("oban_workflow_edges_workflow_index"), "workflow_id"),
         schema=schema,
         info={"sqla_oban": 1},
     )
 
 
 EDGES = edges_of(metadata)
+IS_FIRST = (
+    "CASE WHEN current_setting('sqla_oban.noted', true) = 'on' THEN false "
+    "ELSE set_config('sqla_oban.noted', 'on', true) = 'on' END"
+)
 NOTES = Table(
     "oban_workflow_notes",
     metadata,
     Column("xid", BigInteger, nullable=False),
     Column("workflow_id", BigInteger, nullable=False),
     Column("job_id", BigInteger, nullable=False),
-    Index(conv("oban_workflow_notes_xid_index"), "xid", "job_id"),
+    Column("is_first", Boolean, nullable=False, server_default=text(IS_FIRST)),
+    Index(conv("oban_workflow_notes_xid_index"), "xid"),
     prefixes=["UNLOGGED"],
     info={"sqla_oban": 1},
 )

@@ -3,11 +3,28 @@
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Executable, Select, Text, Uuid, bindparam, cast, func, literal_column, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Executable,
+    Float,
+    Select,
+    Text,
+    Uuid,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    func,
+    literal_column,
+    not_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from sqla_oban.models.batch import Batch
-from sqla_oban.queries.expressions import JOBS, home_function
+from sqla_oban.queries.expressions import JOBS, home_function, literal, now, seconds
+from sqla_oban.states import UNFINISHED
 
 
 class Mended(NamedTuple):
@@ -18,6 +35,7 @@ class Mended(NamedTuple):
 
 
 BATCHES: Any = Batch.__table__
+LIVE = JOBS.alias("live")
 
 
 def counts() -> Executable:
@@ -58,6 +76,31 @@ def mend_batches(schema: str | None) -> Executable:
     )
     last = select(settled.c.id).order_by(settled.c.id.desc()).limit(literal_column("1")).scalar_subquery()
     return select(func.count().filter(settled.c.done), last).select_from(settled)
+
+
+def of_live_batch() -> ColumnElement[bool]:
+    """Whether a job is of a batch of which another has not ended."""
+    return JOBS.c.batch_id.is_not(None) & exists().where(
+        LIVE.c.batch_id == JOBS.c.batch_id,
+        LIVE.c.batch_id.is_not(None),
+        LIVE.c.state.in_([literal(state) for state in UNFINISHED]),
+    )
+
+
+def forget_batches() -> Executable:
+    """Deletes up to `batch` of those that came to their end more than `age` seconds ago and have no job left."""
+    old = (
+        select(BATCHES.c.id)
+        .where(
+            BATCHES.c.exhausted_at < now() - seconds(bindparam("age", type_=Float(53))),
+            not_(exists().where(JOBS.c.batch_id == BATCHES.c.id)),
+        )
+        .limit(bindparam("batch", type_=BigInteger))
+        .with_for_update(skip_locked=True)
+        .cte("old")
+        .prefix_with("MATERIALIZED")
+    )
+    return delete(BATCHES).where(BATCHES.c.id == old.c.id).returning(BATCHES.c.id)
 
 
 COUNTS, BATCH_OF = counts(), batch_of()

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from sqla_oban.queries.batches import of_live_batch
 from sqla_oban.queries.expressions import JOBS, in_states, parallel, seconds, statement_time
 from sqla_oban.queries.workflow import of_live_workflow
 from sqla_oban.states import JobState
@@ -54,7 +55,7 @@ def aged(state: JobState) -> Executable:
         select(
             JOBS.c.id,
             cast(ended, Text).label("at"),
-            ((ended < statement_time() - seconds(age)) & not_(of_live_workflow())).label("is_old"),
+            ((ended < statement_time() - seconds(age)) & not_(_of_a_living_whole())).label("is_old"),
         )
         .select_from(given)
         .where(
@@ -76,7 +77,7 @@ def surplus(state: JobState) -> Executable:
     key = tuple_(ended, JOBS.c.id)
     newest = (
         select(ended.label("at"), JOBS.c.id)
-        .where(in_states(state), ended.is_not(None), _scope(), not_(of_live_workflow()))
+        .where(in_states(state), ended.is_not(None), _scope(), not_(_of_a_living_whole()))
         .order_by(ended.desc(), JOBS.c.id.desc())
         .offset(bindparam("most", type_=BigInteger))
         .limit(bindparam("one", 1, type_=BigInteger))
@@ -88,7 +89,7 @@ def surplus(state: JobState) -> Executable:
         .where(
             in_states(state),
             _scope(),
-            not_(of_live_workflow()),
+            not_(_of_a_living_whole()),
             key <= select(newest.c.at, newest.c.id).scalar_subquery(),
         )
         .order_by(ended, JOBS.c.id)
@@ -99,7 +100,8 @@ def surplus(state: JobState) -> Executable:
 def prune(state: JobState) -> Executable:
     """Deletes those of `ids` that are still `state`; returns the deleted.
 
-    Jobs of a workflow that lives are kept: those that run later may want to read what they recorded.
+    Jobs of a workflow that lives are kept: those that run later may want to read what they recorded. So are those of a
+    batch that lives: without one that was discarded, it would come to be completed.
 
     In batches, so that no lock is held and no WAL burst made for long; locked rows are passed over, so that two
     leaders, or an operator's statement, neither wait nor deadlock. A discarded job that holds its chain is kept:
@@ -110,7 +112,7 @@ def prune(state: JobState) -> Executable:
     old = (
         select(JOBS.c.id)
         .where(
-            *(*free, in_states(state), not_(of_live_workflow())),
+            *(*free, in_states(state), not_(_of_a_living_whole())),
             JOBS.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))),
         )
         .with_for_update(skip_locked=True)
@@ -118,6 +120,10 @@ def prune(state: JobState) -> Executable:
         .prefix_with("MATERIALIZED")
     )
     return delete(JOBS).where(JOBS.c.id == old.c.id).returning(JOBS.c.id)
+
+
+def _of_a_living_whole() -> ColumnElement[bool]:
+    return or_(of_live_workflow(), of_live_batch())
 
 
 def _ages(names: str, ages: str, alias: str) -> TableValuedAlias:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
     cast,
     column,
     delete,
@@ -77,14 +78,18 @@ def note(schema: str | None) -> Executable:
     return insert(table).from_select(["xid", "workflow_id", "job_id"], ids)
 
 
-def upstream() -> Select[Any]:
-    """What each of the jobs `ids` depends on, as a JSON object: each name with its id, state and recorded value."""
+def places() -> Select[Any]:
+    """What each of the jobs `ids` may know of its workflow: its id; what the job depends on; and the context.
+
+    Upstream is a JSON object, each name with its id, state and recorded value. The context may be large and is the same
+    for many jobs, so that it comes with the first of each workflow only.
+    """
     own = JOBS.alias("own")
     results = (
         select(
-            func.jsonb_object_agg(
+            func.json_object_agg(
                 EDGES.c.upstream,
-                func.jsonb_build_object(
+                func.json_build_object(
                     *(constant("id"), EDGES.c.upstream_id),
                     *(constant("state"), func.coalesce(cast(JOBS.c.state, Text), constant("deleted"))),
                     *(constant("result"), JOBS.c.meta.op("->")(constant(RESULT))),
@@ -96,15 +101,12 @@ def upstream() -> Select[Any]:
         .correlate(own)
         .scalar_subquery()
     )
-    return select(own.c.id, own.c.workflow_id, cast(results, Text).label("upstream")).where(
-        own.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))), own.c.workflow_id.is_not(None)
-    )
-
-
-def contexts() -> Select[Any]:
-    """What is said to all jobs of each of `workflows`: apart, because it may be large, and they have many jobs."""
-    return select(WORKFLOWS.c.id, cast(WORKFLOWS.c.context, Text).label("context")).where(
-        WORKFLOWS.c.id == func.any(bindparam("workflows", type_=ARRAY(BigInteger)))
+    nth = func.row_number().over(partition_by=own.c.workflow_id, order_by=own.c.id)
+    context = case((nth == literal_column("1"), cast(WORKFLOWS.c.context, Text)), else_=null())
+    return (
+        select(own.c.id, own.c.workflow_id, cast(results, Text).label("upstream"), context.label("context"))
+        .select_from(own.outerjoin(WORKFLOWS, WORKFLOWS.c.id == own.c.workflow_id))
+        .where(own.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))), own.c.workflow_id.is_not(None))
     )
 
 
@@ -218,3 +220,4 @@ def of_live_workflow() -> ColumnElement[bool]:
 
 
 SETTLE_NOW = text("SELECT oban_workflow_settle()")
+PLACES = places()

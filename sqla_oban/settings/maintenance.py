@@ -44,7 +44,8 @@ class MenderSettings:
     Args:
         interval: how often to look.
         batch: the most jobs in one statement.
-        keep: for how long a workflow without jobs is kept, counted from when it was stored.
+        keep: for how long a workflow without jobs is kept, counted from when it was stored, and a batch without jobs,
+            counted from when all of them had ended.
     """
 
     interval: float = 30.0

@@ -2,15 +2,23 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from sqla_oban.engine.directly import Rows
 from sqla_oban.engine.dispatchers import AsyncDispatcher, Dispatcher, ThreadDispatcher
 from sqla_oban.engine.execution import Execution
 from sqla_oban.engine.executor import Executor
+from sqla_oban.engine.parts import Look, Parts
+from sqla_oban.errors import NotProvided
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
+from sqla_oban.queries.workflow import PLACES
 from sqla_oban.settings import ExecutorKind
 from sqla_oban.workers.calls import Settled
 from sqla_oban.workers.definition import Definition
@@ -41,7 +49,8 @@ class Witness(Executor):
     """Runs jobs as a runner does, and keeps what a runner has no use for: the value and the exception themselves."""
 
     def __init__(self, dispatchers: Mapping[ExecutorKind, Dispatcher], queue: str, provider: Provider) -> None:
-        super().__init__(REGISTRY, dispatchers, node=NODE, queue=queue, holder=HOLDER, provider=provider)
+        parts = Parts(_in_sessions(provider))
+        super().__init__(REGISTRY, dispatchers, node=NODE, queue=queue, holder=HOLDER, provider=provider, parts=parts)
         self._value: object = None
         self._error: BaseException | None = None
 
@@ -81,3 +90,23 @@ async def witness(claimed: Claimed, queue: str, provider: Provider, own: Mapping
         return await Witness(dispatchers, queue, provider).watch(claimed, own)
     finally:
         threads.close()
+
+
+def _in_sessions(provider: Provider) -> Look:
+    """Looks in a session of the test's, which sees what is not committed."""
+
+    async def look(ids: list[int]) -> Rows:
+        async with AsyncExitStack() as stack:
+            try:
+                session: AsyncSession = await provider.enter(AsyncSession, stack)
+            except NotProvided:  # in a test that has a sync session only
+                with ExitStack() as guests:
+                    return _places(provider.open(Session, guests), ids, provider.schema)
+            return await session.run_sync(_places, ids, provider.schema)
+
+    return look
+
+
+def _places(session: Session, ids: list[int], schema: str | None) -> Rows:
+    options: dict[str, Any] = {} if schema is None else {"schema_translate_map": {None: schema}}
+    return session.execute(PLACES, {"ids": ids}, execution_options=options).all()

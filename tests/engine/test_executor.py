@@ -16,6 +16,7 @@ from sqla_oban.backoff import exponential
 from sqla_oban.engine.dispatchers import AsyncDispatcher, Dispatcher, ThreadDispatcher
 from sqla_oban.engine.execution import Execution
 from sqla_oban.engine.executor import MAX_ERROR, MAX_SUMMARY, Executor, clipped, describe
+from sqla_oban.engine.parts import Parts
 from sqla_oban.outcomes import MAX_DELAY
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
@@ -67,6 +68,10 @@ def raising(error: BaseException) -> Callable[[], Any]:
     return work
 
 
+async def no_workflow(ids: list[int]) -> list[list[Any]]:
+    return []
+
+
 def recursing() -> Any:
     return recursing()
 
@@ -113,7 +118,15 @@ def executor(threads: ThreadDispatcher, kind: ExecutorKind) -> Any:
             ExecutorKind.ASYNC: AsyncDispatcher(),
             ExecutorKind.THREAD: threads,
         }
-        return Executor(registry, dispatchers, node="here", queue="mailers", holder=["here", "id"], provider=Provider())
+        return Executor(
+            registry,
+            dispatchers,
+            node="here",
+            queue="mailers",
+            holder=["here", "id"],
+            provider=Provider(),
+            parts=Parts(no_workflow),
+        )
 
     return make
 

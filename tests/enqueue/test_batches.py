@@ -25,7 +25,7 @@ from sqla_oban import (
 )
 from sqla_oban.errors import InvalidEntity, InvalidJob, InvalidSelection, InvalidWorkflow
 from sqla_oban.maintenance.mender import FIRST
-from sqla_oban.queries.batches import mend_batches
+from sqla_oban.queries.batches import forget_batches, mend_batches
 from sqla_oban.telemetry.events import JobFinished
 from sqla_oban.testing import drain
 from tests.enqueue.conftest import Run, every_session
@@ -300,3 +300,25 @@ def test_what_cannot_be_in_a_batch_is_refused() -> None:
 
     with pytest.raises(InvalidJob, match="schema"):
         Batch([make_models(Base, schema="elsewhere").Job(worker="w")])
+
+
+async def test_a_batch_is_not_completed_because_what_was_discarded_is_pruned(engine: AsyncEngine) -> None:
+    await add(engine, Batch([work.new(), work.new()], exhausted=tell.new("exhausted"), completed=tell.new("completed")))
+    await run(
+        engine, "UPDATE oban_jobs SET state = (CASE id WHEN 1 THEN 'discarded' ELSE 'completed' END)::oban_job_state"
+    )
+    await run(engine, "DELETE FROM oban_jobs WHERE id = 1")
+    assert await called(engine) == ["exhausted"]
+
+
+async def test_a_batch_whose_jobs_are_gone_is_forgotten(engine: AsyncEngine) -> None:
+    kept, gone, young = [await add(engine, Batch([work.new()])) for _ in range(3)]
+    live = await add(engine, Batch([work.new()]))
+    await run(engine, "UPDATE oban_jobs SET state = 'completed' WHERE id < 4")
+    await run(engine, "DELETE FROM oban_jobs WHERE id IN (2, 3)")
+    await run(engine, "UPDATE oban_batches SET exhausted_at = exhausted_at - interval '1 hour'")
+    await run(engine, f"UPDATE oban_batches SET exhausted_at = timezone('UTC', now()) WHERE id = '{young.id}'")
+    async with engine.begin() as connection:
+        forgotten = (await connection.scalars(forget_batches(), {"age": 60.0, "batch": 10})).all()
+        assert forgotten == [gone.id]
+        assert set(await connection.scalars(select(Batch.id))) == {kept.id, young.id, live.id}

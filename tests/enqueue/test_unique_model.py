@@ -270,7 +270,8 @@ class Transactions(RuleBasedStateMachine):
         original = holder if holder != id_ or will_hold or row.state == state else None
         if original is None and will_hold:
             original = id_
-        side.layers[-1].changes[id_] = self.moved(side, id_, state)
+        if row.state != state:  # else there is nothing to write, and the row is locked by nobody
+            side.layers[-1].changes[id_] = self.moved(side, id_, state)
         side.session.add(new)
         if original is None and any(key in other.locked for other in self.others(side)):
             side.session.expunge(new)  # the index is asked behind the lock, which somebody else has

@@ -266,6 +266,53 @@ def test_one_whose_row_is_held_is_released_by_whoever_changes_it(sync_engine: En
     assert states(sync_engine, workflow)["last"] == "available"
 
 
+@pytest.mark.parametrize("lost", ["the first end", "the first end, settled", "an end between"])
+def test_what_a_savepoint_takes_back_is_not_missed_at_the_commit(sync_engine: Engine, lost: str) -> None:
+    """The first note of a transaction has the others settled: it may be the one that is rolled back."""
+    workflow = joined(sync_engine)
+    with sync_engine.begin() as connection:
+        if lost == "an end between":
+            complete(connection, workflow, "a")
+        savepoint = connection.begin_nested()
+        complete(connection, workflow, "b")
+        if lost == "the first end, settled":
+            connection.execute(text("SELECT oban_workflow_settle()"))
+        savepoint.rollback()
+        for name in {"a", "b"} - ({"a"} if lost == "an end between" else set()):
+            complete(connection, workflow, name)
+    assert states(sync_engine, workflow)["last"] == "available"
+
+
+def test_what_is_noted_after_a_settlement_is_settled_as_well(sync_engine: Engine) -> None:
+    workflow = joined(sync_engine)
+    with sync_engine.begin() as connection:
+        complete(connection, workflow, "a")
+        savepoint = connection.begin_nested()
+        connection.execute(text("SELECT oban_workflow_settle()"))
+        savepoint.rollback()  # what was settled is to be settled again
+        connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+        connection.execute(text("SET CONSTRAINTS ALL DEFERRED"))
+        complete(connection, workflow, "b")
+    assert states(sync_engine, workflow)["last"] == "available"
+
+
+def test_a_transaction_is_settled_once_however_many_jobs_it_ends(sync_engine: Engine) -> None:
+    workflow = joined(sync_engine)
+    with sync_engine.begin() as connection:
+        connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+        ending = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) " + END.format("completed").replace(":id", "ANY(:ids)")
+        ids = [workflow.jobs[name].id for name in ("a", "b")]
+        told = "".join(connection.scalars(text(ending), {"ids": ids}))
+    assert "oban_jobs_workflow_update: calls=2" in told
+    with sync_engine.begin() as connection:
+        noting = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) INSERT INTO oban_workflow_notes (xid, workflow_id, job_id) "
+        noting += "SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint), :id, unnest(CAST(:ids AS bigint[]))"
+        connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+        told = "".join(connection.scalars(text(noting), {"id": workflow.id, "ids": ids}))
+    assert "oban_workflow_commit: calls=1" in told
+    assert states(sync_engine, workflow)["last"] == "available"
+
+
 def test_a_trigger_that_refuses_a_release_does_not_refuse_the_end_of_what_it_waited_for(sync_engine: Engine) -> None:
     workflow = joined(sync_engine)
     with sync_engine.begin() as connection:

@@ -1,4 +1,5 @@
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
@@ -164,3 +165,14 @@ async def test_a_look_reads_only_its_own_part_of_the_index(end: JobState, table:
 async def test_a_candidate_that_is_no_longer_at_its_end_stays(end: JobState, table: Table) -> None:
     retried = await table.add(state="'available'")
     assert await table.run(prune(end), ids=[retried]) == []
+
+
+@every_end
+async def test_jobs_of_a_batch_are_kept_until_the_last_of_it_has_ended(end: JobState, table: Table) -> None:
+    batch = f"'{uuid4()}'"
+    old = await ended(table, end, 100, batch_id=batch)
+    other = await table.add(state="'retryable'", batch_id=batch)
+    assert await pruned(table, end) == set()
+    assert {row[0] for row in await table.run(prune(end), ids=[old])} == set()
+    await table.connection.execute(text("UPDATE oban_jobs SET state = 'completed' WHERE id = :id"), {"id": other})
+    assert await pruned(table, end) == {old}
