@@ -15,15 +15,17 @@ end, comes into its chain when it is made available. Both are decided by trigger
    committed: it has locked the row behind which it waits, and looked at it again under that lock. So whoever would end
    that row waits, or passes over it, as acknowledgements do, until the entrant has committed; and then sees it. If on
    the other hand the row was being ended, the entrant waited for that, and looks again.
-   What is left: a release that finds the next row locked by somebody (who may be about to cancel it) leaves it,
-   because to wait for it could be a deadlock; if that one changes the row, he releases in turn. If he does not, or two
-   do so at the same time, and after a crash of a REPEATABLE READ transaction's beliefs, the leader's sweep does it
+   What is left: a release that finds the next row locked by somebody (who may be about to cancel it) waits for him for
+   a moment, as long as `oban.wait` or `oban.jobs.update` take, and looks again. To wait for longer could be a
+   deadlock: then, and after a crash of a REPEATABLE READ transaction's beliefs, the leader's sweep gives the turn
    (`queries/chains.py`), every half a minute.
-3. No deadlock comes of it. A release never waits. An entrant waits for entrants, and statements of ours sort the locks
-   that they take (`queries/chains.py`), and for the transaction that is changing the row that occupies. Acknowledge,
-   claim, stage and rescue are single statements that pass over locked rows, so they wait for nobody. What remains is
-   what any two transactions can do that change several rows in different orders: an application that adds to several
-   chains by several flushes of one transaction, or cancels jobs of several chains. PostgreSQL finds that out.
+3. No deadlock comes of it. A release waits once in a transaction, and gives up long before PostgreSQL looks for
+   deadlocks; nothing else of the transaction fails for it. An entrant waits for entrants, and statements of ours sort
+   the locks that they take (`queries/chains.py`), and for the transaction that is changing the row that occupies.
+   Acknowledge, claim, stage and rescue are single statements that pass over locked rows, so for these they wait for
+   nobody. What remains is what any two transactions can do that change several rows in different orders: an
+   application that adds to several chains by several flushes of one transaction, or cancels jobs of several chains.
+   PostgreSQL finds that out.
 
 At REPEATABLE READ and above an entrant whose view is older than its chain fails: with 40001 where it would wait behind
 a row that has changed, else with a violation of the unique index; the transaction is to be run again.
@@ -44,6 +46,9 @@ WAITS = "{job}chain_key IS NOT NULL AND {job}state = 'suspended' AND {job}chain_
 LOCK = "1868718447, (hashtextextended({key}, 0) & 4095)::integer"
 """The advisory lock of a key, held until the transaction ends; shared by some keys, as that of unique jobs is."""
 
+PATIENCE = "100ms"
+"""How long a release waits for a row that somebody else has locked."""
+
 INDEXES = (
     Index("oban_jobs_chain_index", f"(chain_key) WHERE {OCCUPIES.format(job='')}", unique=True),
     Index("oban_jobs_chain_waits_index", f"(chain_key, id) WHERE {WAITS.format(job='')}"),
@@ -54,23 +59,51 @@ OF, NEW, OLD = (
 )
 
 UPGRADE = (
-    # Gives the turn to the first that waits, if nobody has it and nobody has locked that row; says whether it did.
+    # Locks a row that waits; if somebody else has it locked, after a moment, but only once in a transaction. Says
+    # whether it has the lock, and NULL if the row waits no longer: then another may be the first.
+    f"""
+    CREATE OR REPLACE FUNCTION {{schema}}.oban_chain_lock(key text, chosen bigint) RETURNS boolean
+    LANGUAGE plpgsql AS $oban$
+    DECLARE
+      before text := current_setting('lock_timeout');
+    BEGIN
+      PERFORM FROM {{schema}}.oban_jobs WHERE id = chosen AND chain_key = key AND {OF["waits"]}
+        FOR NO KEY UPDATE SKIP LOCKED;
+      IF FOUND OR current_setting('sqla_oban.waited', true) = 'on' THEN
+        RETURN FOUND;
+      END IF;
+      PERFORM set_config('sqla_oban.waited', 'on', true);
+      BEGIN
+        PERFORM set_config('lock_timeout', '{PATIENCE}', true);
+        PERFORM FROM {{schema}}.oban_jobs WHERE id = chosen AND chain_key = key AND {OF["waits"]} FOR NO KEY UPDATE;
+        PERFORM set_config('lock_timeout', before, true);
+      EXCEPTION WHEN lock_not_available OR serialization_failure OR deadlock_detected THEN
+        RETURN false;
+      END;
+      RETURN nullif(FOUND, false);
+    END
+    $oban$
+    """,
+    # Gives the turn to the first that waits, if nobody has it and nobody keeps that row locked; says whether it did.
     f"""
     CREATE OR REPLACE FUNCTION {{schema}}.oban_chain_release(key text) RETURNS boolean LANGUAGE plpgsql AS $oban$
     DECLARE
       chosen bigint;
+      locked boolean;
       released record;
     BEGIN
-      SELECT w.id INTO chosen FROM {{schema}}.oban_jobs w
-       WHERE w.chain_key = key AND {WAITS.format(job="w.")}
-         AND NOT EXISTS (SELECT FROM {{schema}}.oban_jobs WHERE chain_key = key AND {OF["occupies"]})
-       ORDER BY w.id LIMIT 1;
-      IF NOT FOUND THEN
-        RETURN false;
-      END IF;
-      PERFORM FROM {{schema}}.oban_jobs WHERE id = chosen AND chain_key = key AND {OF["waits"]}
-        FOR NO KEY UPDATE SKIP LOCKED;
-      IF NOT FOUND THEN
+      LOOP
+        SELECT w.id INTO chosen FROM {{schema}}.oban_jobs w
+         WHERE w.chain_key = key AND {WAITS.format(job="w.")}
+           AND NOT EXISTS (SELECT FROM {{schema}}.oban_jobs WHERE chain_key = key AND {OF["occupies"]})
+         ORDER BY w.id LIMIT 1;
+        IF NOT FOUND THEN
+          RETURN false;
+        END IF;
+        locked := {{schema}}.oban_chain_lock(key, chosen);
+        EXIT WHEN locked IS NOT NULL;
+      END LOOP;
+      IF NOT locked THEN
         RETURN false;
       END IF;
       UPDATE {{schema}}.oban_jobs SET chain_waits = NULL, state = (CASE
@@ -151,7 +184,7 @@ UPGRADE = (
     """,
 )
 
-FUNCTIONS = ("oban_chain_release", "oban_jobs_chain_enter", "oban_jobs_chain_leave")
+FUNCTIONS = ("oban_chain_lock", "oban_chain_release", "oban_jobs_chain_enter", "oban_jobs_chain_leave")
 TRIGGERS = (
     Trigger("oban_jobs_chain_insert", "jobs of chains may run side by side"),
     Trigger("oban_jobs_chain_update", "jobs of chains may run side by side"),
@@ -167,5 +200,6 @@ DOWNGRADE = """
       DROP FUNCTION {schema}.oban_jobs_chain_leave();
       DROP FUNCTION {schema}.oban_jobs_chain_enter();
       DROP FUNCTION {schema}.oban_chain_release(text);
+      DROP FUNCTION {schema}.oban_chain_lock(text, bigint);
 """
 """Before the columns go."""

@@ -1,5 +1,6 @@
 """Chains, as enqueueing, steering and upkeep meet them."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -234,6 +235,35 @@ async def test_locks_of_several_chains_are_taken_in_one_order(engine: AsyncEngin
         await insert_all(other, back)
         assert sorted(locked) == sorted((await other.execute(text(held))).all())
         await other.rollback()
+
+
+async def test_the_turn_waits_a_moment_for_who_has_the_next_job_locked(engine: AsyncEngine) -> None:
+    """As `oban.wait` and `oban.jobs.update` do: without that, the turn would come by the leader's sweep."""
+    for account in range(20):  # on a busy machine the moment may be over before it was seen to be waited for
+        if await gives_the_turn_to_what_it_waited_for(engine, account):
+            return
+    pytest.fail("no turn was given to a job whose lock was waited for")
+
+
+async def gives_the_turn_to_what_it_waited_for(engine: AsyncEngine, account: int) -> bool:
+    first, second = await enqueue(engine, book.new(account, 1), book.new(account, 2))
+    async with engine.connect() as locker:
+        await locker.execute(text(f"UPDATE oban_jobs SET priority = 1 WHERE id = {second}"))
+        ended = asyncio.create_task(run(engine, f"UPDATE oban_jobs SET state = 'completed' WHERE id = {first}"))
+        seen = False
+        while not seen and not ended.done():
+            seen = await is_waited_for(engine)
+        await locker.commit()
+    await ended
+    given = await states(engine)
+    await run(engine, "DELETE FROM oban_jobs")
+    return seen and given == ["completed", "available"]
+
+
+async def is_waited_for(engine: AsyncEngine) -> bool:
+    waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted)"
+    async with engine.connect() as observer:
+        return bool(await observer.scalar(text(waiting)))
 
 
 async def test_the_sweep_gives_the_turn_where_nobody_has_it(engine: AsyncEngine) -> None:
