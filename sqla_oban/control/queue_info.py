@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
+
+MAX_DIGITS: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,3 +30,13 @@ class QueueInfo:
     running: tuple[int, ...]
     started_at: datetime
     uuid: UUID
+
+
+def number_told(text: str | None) -> int | None:
+    """A number that a producer's row tells of a queue; anybody may write a row: one that is none is not shown as one.
+
+    >>> number_told("10"), number_told("lots"), number_told(None)
+    (10, None, None)
+    """
+    known = text is not None and text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
+    return int(text) if known and text is not None else None

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from sqla_oban.control.limit_words import limit_words
-from sqla_oban.control.queue_info import QueueInfo
+from sqla_oban.control.queue_info import QueueInfo, number_told
 from sqla_oban.control.runners import DEFAULT, Runners
 from sqla_oban.control.sessions import Sessions
 from sqla_oban.control.watch.depths import Depth, depths
@@ -30,8 +30,6 @@ from sqla_oban.queries.queues import (
 )
 from sqla_oban.settings import QueueConfig, RateLimit
 from sqla_oban.settings.checks import named, whole
-
-MAX_DIGITS = 10
 
 
 class LocalNode(Protocol):
@@ -281,14 +279,11 @@ def _signal(session: Session, notice: Mapping[str, Any], runners: Runners) -> No
 
 
 def _info(row: Mapping[Any, Any]) -> QueueInfo:
-    """Anybody may write a row: a limit that is none is not shown as one."""
-    limit = row["limit"]
-    known = limit is not None and limit.isascii() and limit.isdecimal() and len(limit) <= MAX_DIGITS
     return QueueInfo(
         queue=row["queue"],
         node=row["node"],
         name=row["name"],
-        limit=int(limit) if known else None,
+        limit=number_told(row["limit"]),
         paused=bool(row["paused"]),
         running=tuple(row["running"]),
         started_at=row["started_at"],

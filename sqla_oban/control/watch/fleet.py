@@ -2,16 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from sqla_oban.control.queue_info import number_told
 from sqla_oban.control.watch.counting import Count, waiting
 from sqla_oban.queries.fleet import FLEET, LEADERS, SAID
 from sqla_oban.queries.queues import EVERY_NODE, EVERY_QUEUE
-
-MAX_DIGITS: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,20 +125,14 @@ def _station(row: Row[Any]) -> Station:
     values = dict(row._mapping)  # noqa: SLF001 (public)
     clock = _clock(values.pop("clock"))
     told = {
-        "limit": _number(row.limit),
-        "running": _number(row.running),
+        "limit": number_told(row.limit),
+        "running": number_told(row.running),
         "paused": bool(row.paused),
         "hearing": row.hearing != "false",
         "ahead": None if clock is None else clock - row.beaten_at,
         "alive": bool(row.alive),
     }
     return Station(**{**values, **told})
-
-
-def _number(text: str | None) -> int | None:
-    """Anybody may write a row: a number that is none is not shown as one."""
-    known = text is not None and text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
-    return int(text) if known and text is not None else None
 
 
 def _clock(text: str | None) -> float | None:
