@@ -54,6 +54,8 @@ TRANSITIONS: Final = (
         for state in (JobState.AVAILABLE, JobState.SCHEDULED, JobState.CANCELLED)
     ),
     *(Transition("restore", state, JobState.SUSPENDED) for state in (JobState.CANCELLED, JobState.DISCARDED)),
+    *(Transition("wait", state, JobState.SUSPENDED) for state in FINAL),
+    *(Transition("turn", JobState.SUSPENDED, state) for state in (JobState.AVAILABLE, JobState.SCHEDULED)),
     Transition("stage", JobState.SCHEDULED, JobState.AVAILABLE),
     Transition("stage", JobState.RETRYABLE, JobState.AVAILABLE),
     Transition("claim", JobState.AVAILABLE, JobState.EXECUTING),

@@ -126,13 +126,30 @@ async def test_an_insert_makes_exactly_the_moves_of_its_verb(engine: AsyncEngine
     assert {(None, job.state) for job in await jobs(engine)} == moves("insert")
 
 
+async def test_who_is_retried_while_another_has_the_turn_makes_exactly_the_moves_of_waiting(table: Table) -> None:
+    await table.add(chain_key="'one'")
+    before = {await table.add(state=f"'{state}'", chain_key="'one'"): state for state in FINAL}
+    await table.run(retry(ALL, None))
+    after = await table.states()
+    assert {(before[job_id], JobState(after[job_id])) for job_id in before} == moves("wait")
+
+
+async def test_who_is_given_the_turn_makes_exactly_the_moves_of_that(table: Table) -> None:
+    first = [await table.add(chain_key=chain) for chain in ("'one'", "'two'")]
+    later = {"state": "'scheduled'", "scheduled_at": FUTURE}
+    behind = [await table.add(chain_key="'one'"), await table.add(chain_key="'two'", **later)]
+    before = await table.states()
+    await table.scalar(f"WITH u AS (UPDATE oban_jobs SET state = 'completed' WHERE id <= {first[-1]}) SELECT 1")
+    after = await table.states()
+    assert {(JobState(before[job_id]), JobState(after[job_id])) for job_id in behind} == moves("turn")
+
+
 def test_every_verb_of_the_table_is_tested_here() -> None:
     assert {move.verb for move in TRANSITIONS} == {
         *VERBS,
-        "insert",
-        "follow",
-        "restore",
-    }  # of workflows: tests/migrations/test_workflows.py
+        *("insert", "wait", "turn"),
+        *("follow", "restore"),  # of workflows: tests/migrations/test_workflows.py
+    }
 
 
 def test_no_move_is_listed_twice() -> None:
@@ -146,7 +163,13 @@ def test_every_state_is_left_and_entered() -> None:
 
 def test_what_waits_is_staged_and_what_has_ended_is_only_pruned_or_asked_for_again() -> None:
     assert {move.source for move in TRANSITIONS if move.verb == "stage"} == set(WAITING)
-    assert {move.verb for move in TRANSITIONS if move.source in FINAL} == {"prune", "retry", "delete", "restore"}
+    assert {move.verb for move in TRANSITIONS if move.source in FINAL} == {
+        "prune",
+        "retry",
+        "delete",
+        "restore",
+        "wait",
+    }
     assert {move.source for move in TRANSITIONS if move.verb == "prune"} == set(FINAL)
 
 
