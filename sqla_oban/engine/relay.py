@@ -28,6 +28,7 @@ from sqla_oban.errors import (
 from sqla_oban.migrations import home_of
 from sqla_oban.models import JobMixin, Scope
 from sqla_oban.outcomes import MAX_DELAY
+from sqla_oban.queries.chains import hold_turn
 from sqla_oban.queries.expressions import JOBS
 from sqla_oban.queries.wait import mark
 from sqla_oban.settings import NotifierSettings, StagerSettings
@@ -160,6 +161,7 @@ def expect(session: Session, which: int | JobMixin, seconds: float | None, scope
     if not isinstance(which, int | JobMixin):
         raise InvalidSelection(f"one job is waited for, by its id or itself, got {shown(which)}")
     ids = selected(which.id if isinstance(which, JobMixin) and which.conflict else which, scope)
+    session.execute(hold_turn(ids, scope.schema))
     found: int | None = session.scalar(mark(ids, scope.schema, during=timedelta(seconds=seconds or MAX_DELAY)))
     if found is None:
         found = session.scalar(select(JOBS.c.id).where(JOBS.c.id.in_(ids)))

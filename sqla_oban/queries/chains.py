@@ -1,12 +1,14 @@
 """What of chains the triggers cannot do by themselves; see `migrations/chains.py`."""
 
-from sqlalchemy import BigInteger, Executable, Integer, Text, bindparam, exists, func, literal_column, select
+from typing import Any
+
+from sqlalchemy import BigInteger, Executable, Integer, Select, Text, bindparam, exists, func, literal_column, select
 from sqlalchemy import cast as sql_cast
 from sqlalchemy import text as sql_text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from sqla_oban.models.chain_key import OCCUPIES, WAITS
-from sqla_oban.queries.expressions import JOBS, home_function
+from sqla_oban.queries.expressions import JOBS, home_function, rings
 
 CLASS = literal_column("1868718447", Integer())
 
@@ -45,6 +47,30 @@ def mend_chains(schema: str | None) -> Executable:
         .prefix_with("MATERIALIZED")
     )
     return select(func.count()).select_from(released).where(released.c.done)
+
+
+def hold_turn(ids: Select[Any], schema: str | None) -> Executable:
+    """Locks what has the turn before those of `ids` that wait for theirs, as an entrant does; returns its ids.
+
+    For who is to lock a row that waits and leave it waiting: a release that found it locked would leave it too, and
+    nobody would come back for it before the sweep. So whoever ends what has the turn waits, or passes over it, until
+    the row is free again. It rings for what is available: a claim may have passed over it as well.
+    """
+    waiting, turn = JOBS.alias("waiting"), JOBS.alias("turn")
+    held = (
+        select(turn.c.id, turn.c.queue, turn.c.state)
+        .join(waiting, waiting.c.chain_key == turn.c.chain_key)
+        .where(
+            waiting.c.id.in_(ids),
+            sql_text(WAITS.format(job="waiting.")),
+            sql_text(OCCUPIES.format(job="turn.")),
+        )
+        .order_by(turn.c.id)
+        .with_for_update(of=turn, key_share=True)
+        .cte("held")
+        .prefix_with("MATERIALIZED")
+    )
+    return select(held.c.id, rings(held, schema))
 
 
 LOCK_CHAINS = lock_chains()

@@ -10,7 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from sqla_oban import Cancel, Job, Record, Snooze, SqlaOban, Unique, current_job, insert_all, job
+from sqla_oban.control.selection import EVERYWHERE
 from sqla_oban.engine import waiting_room
+from sqla_oban.engine.relay import expect
 from sqla_oban.errors import (
     InvalidArguments,
     InvalidJob,
@@ -131,6 +133,29 @@ async def test_a_cancellation_is_told_with_its_reason(client: SqlaOban, start: A
     await start(queues={"default": 5})
     with pytest.raises(JobCancelled, match=r"^job 1 was cancelled: the order was refunded$"):
         await client.relay(refuse.new())
+
+
+async def test_who_is_waited_for_gets_his_turn_in_his_chain(engine: AsyncEngine, table: Table) -> None:
+    """To mark a job locks its row, and a release passes over what is locked: it would come back half a minute later."""
+    chained = double.with_options(chain="number")
+    first, second = await enqueue(engine, chained.new(1), chained.new(1))
+    async with AsyncSession(engine) as session:
+        await session.run_sync(expect, second, None, EVERYWHERE)
+        ending = asyncio.create_task(end(engine, first))
+        await eventually(lambda: ending.done() or is_blocked(table), "the end of the first to wait")
+        await session.commit()
+    await ending
+    assert [job.state for job in await jobs(engine)] == ["completed", "available"]
+
+
+async def end(engine: AsyncEngine, id_: int) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text(f"UPDATE oban_jobs SET state = 'completed' WHERE id = {id_}"))
+
+
+async def is_blocked(table: Table) -> bool:
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return bool(await table.scalar(blocked))
 
 
 @pytest.mark.parametrize(
