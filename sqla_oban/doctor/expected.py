@@ -42,7 +42,7 @@ def expected(home: str) -> Expected:
 
 def _made(index: Index, home: str) -> str:
     dialect = PGDialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
-    statement = CreateIndex(index).compile(
+    statement = CreateIndex(index, if_not_exists=True).compile(
         dialect=dialect, schema_translate_map={None: home}, render_schema_translate=True
     )
     return " ".join(str(statement).split())
