@@ -127,7 +127,9 @@ class Batch(ObanBase):
             if job.batch_id is not None:
                 raise InvalidJob(f"{job!r} is in a batch already; make another one")
             if job.workflow_name is not None:
-                raise InvalidJob(f"{job!r} is part of a workflow, as {job.workflow_name!r}, and cannot be in a batch")
+                raise InvalidJob(
+                    f"{job!r} is stored by its workflow, not by a batch; say job.batch_id = batch.id instead"
+                )
         for job in jobs:
             job.batch_id = self.id
         if (session := object_session(self)) is not None:

@@ -217,8 +217,6 @@ class WorkflowMixin:
             raise InvalidWorkflow(f"{name!r} cannot be unique: as a duplicate it would be missing; use unique=False")
         if job.__dict__.get("workflow_name") is not None:
             raise InvalidWorkflow(f"{name!r} is part of a workflow already, as {job.workflow_name!r}; make another job")
-        if job.__dict__.get("batch_id") is not None:
-            raise InvalidWorkflow(f"{name!r} is in a batch, whose jobs cannot be part of a workflow; make another job")
         if job.__table__.schema != self.__table__.schema:  # type: ignore[attr-defined]
             raise InvalidWorkflow(f"{job!r} is of another schema than {type(self).__qualname__}; both must be of one")
 
