@@ -5,6 +5,9 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from sqla_oban.settings import RateLimit
+from sqla_oban.settings.queue import Partition
+
 MAX_DIGITS: Final = 10
 
 
@@ -20,6 +23,7 @@ class QueueInfo:
         running: the ids of the jobs that run there.
         started_at: since when.
         uuid: its producer, as in the jobs' `attempted_by`.
+        global_limit, rate_limit, partition, burst: the limits over all nodes that it keeps there.
     """
 
     queue: str
@@ -30,6 +34,10 @@ class QueueInfo:
     running: tuple[int, ...]
     started_at: datetime
     uuid: UUID
+    global_limit: int | None = None
+    rate_limit: RateLimit | None = None
+    partition: Partition | None = None
+    burst: bool = False
 
 
 def number_told(text: str | None) -> int | None:

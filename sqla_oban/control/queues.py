@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from sqla_oban.control.limit_words import limit_words
+from sqla_oban.control.limits_told import limits_told
 from sqla_oban.control.queue_info import QueueInfo, number_told
 from sqla_oban.control.runners import DEFAULT, Runners
 from sqla_oban.control.sessions import Sessions
@@ -288,4 +289,5 @@ def _info(row: Mapping[Any, Any]) -> QueueInfo:
         running=tuple(row["running"]),
         started_at=row["started_at"],
         uuid=row["uuid"],
+        **limits_told(row["limits"]),
     )

@@ -90,6 +90,7 @@ class Heartbeat(Service):
                 "limits": [producer.limit for producer in producers],
                 "paused": [producer.paused for producer in producers],
                 "running": [len(producer.running) for producer in producers],
+                "over_all": [producer.claims.limits.told() for producer in producers],
                 "name": self._name,
                 "node": self.node,
                 "ttl": self._settings.ttl,

@@ -40,6 +40,13 @@ class Limits:
             burst=config.burst,
         )
 
+    def told(self) -> str | None:
+        """What a beat tells of them, as JSON; None if there are none."""
+        if not self:
+            return None
+        rate = None if self.rate is None else json.loads(self.rate)
+        return json.dumps({"global_limit": self.most, "rate_limit": rate, "partition": self.spec, "burst": self.burst})
+
     def parameters(self) -> dict[str, Any]:
         """The parameters of the claim that say them."""
         return {

@@ -47,7 +47,7 @@ class Producer(Service):
     Two things keep it from claiming, each for itself: an operator's pause, during which what runs goes on, and the
     fence around a node that may count as dead, which stops what runs.
 
-    Its `started_at` is the moment of its first beat, by PostgreSQL's clock.
+    Its `started_at` is the moment of its first beat, by PostgreSQL's clock; `claims` know its limits over all nodes.
 
     Two invariants:
 
@@ -82,7 +82,7 @@ class Producer(Service):
         self._acker = acker
         self._sleep = sleep
         self._hush = hush
-        self._claims = Claims(link, runners=runners, queue=queue, holder=[node, str(uuid)], schema=schema)
+        self.claims = Claims(link, runners=runners, queue=queue, holder=[node, str(uuid)], schema=schema)
         self._release = release(schema)
         self._front = Front()
         self._herd = Herd()
@@ -132,12 +132,12 @@ class Producer(Service):
                     return None
                 self._set_running(claimed)
             self._tell_herd(len(claimed))
-            if len(claimed) == demand or self._claims.more:
+            if len(claimed) == demand or self.claims.more:
                 continue
             if await self._hush.lasts(len(claimed)):
                 return EVERY
             if not await self._is_more_expected():
-                return self._claims.sooner(self._sleep.pause)
+                return self.claims.sooner(self._sleep.pause)
         return await self._wait_for_room()
 
     async def leave(self) -> None:
@@ -165,8 +165,8 @@ class Producer(Service):
         Args:
             limits: those over all nodes; None: as before.
         """
-        if limits is not None and limits != self._claims.limits:
-            self._claims.restrict(limits)
+        if limits is not None and limits != self.claims.limits:
+            self.claims.restrict(limits)
             self.look()
         if limit != self.limit:
             self.limit = limit
@@ -224,7 +224,7 @@ class Producer(Service):
     async def _claim(self, demand: int) -> list[Claimed]:
         keys = self._front.keys(time.monotonic())
         try:
-            rows = await self._claims.take(demand, keys)
+            rows = await self.claims.take(demand, keys)
         except BaseException:
             self._audited = -math.inf  # the claim may have taken effect, and nobody runs what it took
             raise
@@ -273,5 +273,5 @@ class Producer(Service):
 
     async def _audit(self) -> None:
         await self.release()
-        self._claims.gather()
+        self.claims.gather()
         self._audited = time.monotonic()

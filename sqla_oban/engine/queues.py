@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from sqla_oban.control.limits_told import limits_told
 from sqla_oban.control.queue_info import QueueInfo
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.limits import Limits
@@ -126,6 +127,7 @@ class LocalQueues(Service):
                 running=producer.running.ids,
                 started_at=producer.started_at,
                 uuid=producer.uuid,
+                **limits_told(producer.claims.limits.told()),
             )
             for queue, producer in sorted(self._producers.open.items())
             if producer.started_at is not None

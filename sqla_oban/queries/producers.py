@@ -22,7 +22,7 @@ from sqlalchemy import (
     literal_column,
     select,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
 from sqla_oban.queries.expressions import JOBS, PRODUCERS, constant, holder, in_states, now, seconds
 from sqla_oban.states import JobState
@@ -59,6 +59,7 @@ def beat() -> Executable:
             bindparam("limits", type_=ARRAY(Integer)),
             bindparam("paused", type_=ARRAY(Boolean)),
             bindparam("running", type_=ARRAY(Integer)),
+            bindparam("over_all", type_=ARRAY(Text)),
         )
         .table_valued(
             column("uuid", Uuid),
@@ -66,6 +67,7 @@ def beat() -> Executable:
             column("limit", Integer),
             column("paused", Boolean),
             column("running", Integer),
+            column("over_all", Text),
         )
         .render_derived(name="producer")
     )
@@ -73,6 +75,7 @@ def beat() -> Executable:
         *(constant("local_limit"), rows.c.limit),
         *(constant("paused"), rows.c.paused),
         *(constant("running"), rows.c.running),
+        *(constant("limits"), cast(rows.c.over_all, JSONB)),
         *(constant("ttl"), cast(bindparam("ttl"), Float(53))),
         *(constant("version"), cast(bindparam("version"), Text)),  # these three are for who looks after the nodes
         *(constant("hearing"), cast(bindparam("hearing"), Boolean)),

@@ -128,6 +128,7 @@ def check() -> Executable:
             PRODUCERS.c.node,
             PRODUCERS.c.name,
             PRODUCERS.c.meta.op("->>")(constant("local_limit")).label("limit"),
+            PRODUCERS.c.meta.op("->>")(constant("limits")).label("limits"),
             (PRODUCERS.c.meta.op("->>")(constant("paused")) == constant("true")).label("paused"),
             func.coalesce(running.c.ids, literal_column("ARRAY[]::bigint[]")).label("running"),
             cast(began, PRODUCERS.c.started_at.type).label("started_at"),

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from sqla_oban import JobState, QueueConfig, SqlaOban
+from sqla_oban import JobState, QueueConfig, RateLimit, SqlaOban
 from sqla_oban.control import queues as verbs
 from sqla_oban.control.runners import Runners
 from sqla_oban.engine.database import Link
@@ -350,12 +350,25 @@ async def test_a_pause_is_shown_everywhere_when_the_call_returns(start: Any) -> 
     assert (info.paused, info.limit) == (True, 4)
 
 
+async def test_the_limits_over_all_nodes_are_shown_here_and_everywhere(start: Any) -> None:
+    rate = RateLimit(100, 60, "bucket")
+    limited = QueueConfig(limit=2, global_limit=3, rate_limit=rate, partition=("args", "tenant"), burst=True)
+    oban = await start(queues={"api": limited, "mail": 1})
+    for infos in (await oban.queues.check_all(), await oban.queues.check_all(everywhere=True)):
+        api, mail = infos
+        assert (api.global_limit, api.rate_limit, api.partition, api.burst) == (3, rate, ("args", "tenant"), True)
+        assert (mail.global_limit, mail.rate_limit, mail.partition, mail.burst) == (None, None, None, False)
+    await oban.queues.scale("mail", global_limit=7)
+    _, mail = await oban.queues.check_all(everywhere=True)
+    assert mail.global_limit == 7
+
+
 async def test_foreign_rows_are_shown_as_far_as_they_make_sense(engine: AsyncEngine) -> None:
-    meta = '\'{"local_limit": 10e30, "paused": true}\''
+    meta = '\'{"local_limit": 10e30, "paused": true, "limits": {"rate_limit": [1], "global_limit": 5}}\''
     await execute(engine, FOREIGN)
     await execute(engine, f"UPDATE oban_producers SET meta = CAST({meta} AS jsonb)".replace(":", r"\:"))
     (info,) = await SqlaOban(engine).queues.check_all(everywhere=True)
-    assert (info.limit, info.paused, info.running) == (None, True, ())
+    assert (info.limit, info.paused, info.running, info.global_limit) == (None, True, (), None)
 
 
 async def test_our_own_nodes_are_told_only_to_look(engine: AsyncEngine, signals: list[dict[str, Any]]) -> None:
