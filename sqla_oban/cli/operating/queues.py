@@ -1,10 +1,12 @@
 """`sqla-oban queues`."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import click
 
 from sqla_oban.cli.operating.client import operating
+from sqla_oban.cli.operating.limits import global_limit, rate_limit, written
 from sqla_oban.cli.operating.output import Output
 from sqla_oban.control.queue_info import QueueInfo
 from sqla_oban.control.watch.depths import Depth
@@ -12,7 +14,10 @@ from sqla_oban.queries.queues import EVERY_QUEUE
 from sqla_oban.runner import SqlaOban
 from sqla_oban.states import JobState
 
-HEADINGS = ("queue", "node", "limit", "running", "state", "available", "scheduled", "retryable", "lag")
+HEADINGS = (
+    *("queue", "node", "limit", "global", "rate", "running", "state"),
+    *("available", "scheduled", "retryable", "lag"),
+)
 
 node_option = click.option("--node", help="On this node only; default: on all of them.")
 
@@ -56,12 +61,19 @@ async def resume(oban: SqlaOban, output: Output, *, queue: str, node: str | None
 @queues.command()
 @operating
 @click.argument("queue")
-@click.argument("limit", type=click.IntRange(min=1))
+@click.argument("limit", type=click.IntRange(min=1), required=False)
+@click.option("--global-limit", type=global_limit, metavar="N|none", help="How many run on all nodes together.")
+@click.option(
+    *("--rate", "rate_limit"),
+    type=rate_limit,
+    metavar="N/SECONDS|none",
+    help="How many start within a time on all nodes.",
+)
 @node_option
-async def scale(oban: SqlaOban, output: Output, *, queue: str, limit: int, node: str | None) -> None:
-    """Run up to LIMIT jobs of QUEUE at the same time, on each node."""
-    await oban.queues.scale(queue, limit=limit, node=node)
-    await _told(oban, output, queue, node, f"scaled to {limit}")
+async def scale(oban: SqlaOban, output: Output, *, queue: str, node: str | None, **limits: Any) -> None:
+    """Run up to LIMIT jobs of QUEUE at the same time, on each node, and keep limits over all of them."""
+    await oban.queues.scale(queue, node=node, **limits)
+    await _told(oban, output, queue, node, "scaled")
 
 
 def rows(running: Sequence[QueueInfo], depths: Sequence[Depth]) -> Iterator[tuple[object, ...]]:
@@ -70,9 +82,10 @@ def rows(running: Sequence[QueueInfo], depths: Sequence[Depth]) -> Iterator[tupl
     for info in running:
         state = "paused" if info.paused else "running"
         depth = by_queue.get(info.queue, Depth(queue=info.queue, counts={}, lag=0.0))
-        yield info.queue, info.node, info.limit, len(info.running), state, *_to_do(depth)
+        limits = info.limit, info.global_limit, written(info.rate_limit)
+        yield info.queue, info.node, *limits, len(info.running), state, *_to_do(depth)
     for queue in sorted(by_queue.keys() - {info.queue for info in running}):
-        yield queue, None, None, None, "no node", *_to_do(by_queue[queue])
+        yield queue, None, None, None, None, None, "no node", *_to_do(by_queue[queue])
 
 
 def _to_do(depth: Depth) -> tuple[object, ...]:
