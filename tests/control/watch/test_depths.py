@@ -67,8 +67,9 @@ async def test_the_question_is_bounded(oban: SqlaOban, engine: AsyncEngine) -> N
     said: list[Any] = []
     event.listen(engine.sync_engine, "before_cursor_execute", lambda *given: said.append((given[2], given[3])))
     await oban.queues.depths()
-    assert "set_config" in said[0][0]
-    assert {"statement_timeout", "5000", "enable_seqscan"} <= set(said[0][1])
+    bounding, given = next(one for one in said if "SAVEPOINT" not in one[0])
+    assert "set_config" in bounding
+    assert {"statement_timeout", "5000", "enable_seqscan"} <= set(given)
     async with engine.connect() as connection:
         assert await connection.scalar(text("SHOW statement_timeout")) == "0"
 
