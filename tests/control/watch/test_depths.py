@@ -56,6 +56,13 @@ async def test_nothing_to_do_is_nothing(oban: SqlaOban) -> None:
     assert await oban.queues.depths() == []
 
 
+async def test_the_lag_is_that_of_every_priority(oban: SqlaOban, table: Table) -> None:
+    for priority, minutes in (("0", 1), ("9", 2), ("12", 60), ("32767", 5)):
+        await table.add(priority=priority, scheduled_at=f"timezone('UTC', now()) - interval '{minutes} minutes'")
+    (depth,) = await oban.queues.depths()
+    assert depth.lag >= 3600
+
+
 async def test_whatever_a_row_holds_there_is_a_lag(oban: SqlaOban, table: Table) -> None:
     await table.add(scheduled_at="'20000-01-01'")
     await table.add(scheduled_at="'-infinity'")
