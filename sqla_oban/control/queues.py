@@ -173,8 +173,12 @@ class Queues:
 
 
 def _bounded_depths(session: Session) -> list[Depth]:
-    session.execute(bounds())
-    return depths(session)
+    """In a savepoint that takes the bounds back: the transaction may go on, where a connection has its own."""
+    with session.begin_nested() as savepoint:
+        session.execute(bounds())
+        found = depths(session)
+        savepoint.rollback()
+    return found
 
 
 def pause(session: Session, queue: str, *, node: str | None = None, runners: Runners = DEFAULT) -> None:

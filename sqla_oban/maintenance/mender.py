@@ -50,9 +50,12 @@ class Mender(Service):
             self._forgot = time.monotonic()
 
     async def _forget(self) -> None:
-        """Of batches there may be many: those that are left wait for the next time."""
+        """Workflows at once, batches, of which there may be any number, some at a time."""
         await self._link.execute(FORGET, {"age": self._settings.keep})
-        await self._link.execute(FORGET_BATCHES, {"age": self._settings.keep, "batch": self._settings.batch})
+        asked = {"age": self._settings.keep, "batch": self._settings.batch}
+        while self._leader.is_leader and not self.stopping:
+            if len(await self._link.execute(FORGET_BATCHES, asked)) < self._settings.batch:
+                break
 
     async def _mend_workflows(self) -> None:
         """Settle what is overdue, batch by batch; what is found again at once is left for the next turn."""

@@ -59,8 +59,8 @@ OF, NEW, OLD = (
 )
 
 UPGRADE = (
-    # Locks a row that waits; if somebody else has it locked, after a moment, but only once in a transaction. Says
-    # whether it has the lock, and NULL if the row waits no longer: then another may be the first.
+    # Locks a row that waits; says whether it has the lock. If somebody else has it, it waits a moment, but only once
+    # in a transaction, and says NULL: who is the first, and whether nobody has the turn, may be different by then.
     f"""
     CREATE OR REPLACE FUNCTION {{schema}}.oban_chain_lock(key text, chosen bigint) RETURNS boolean
     LANGUAGE plpgsql AS $oban$
@@ -80,7 +80,7 @@ UPGRADE = (
       EXCEPTION WHEN lock_not_available OR serialization_failure OR deadlock_detected THEN
         RETURN false;
       END;
-      RETURN nullif(FOUND, false);
+      RETURN NULL;
     END
     $oban$
     """,

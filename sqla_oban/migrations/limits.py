@@ -100,7 +100,7 @@ PARTITIONS = (
     CREATE OR REPLACE FUNCTION {schema}.oban_jobs_freed() RETURNS trigger LANGUAGE plpgsql AS $oban$
     DECLARE
       rung text := coalesce(current_setting('sqla_oban.rung', true), '');
-      entry text := md5(OLD.queue);
+      entry text := md5(TG_RELID || OLD.queue);  -- a queue of this schema
     BEGIN
       IF OLD.state <> 'executing' OR NEW.state = 'executing' THEN  -- NEW is NULL where it is deleted
         RETURN NULL;

@@ -5,10 +5,11 @@ How a release cannot be lost, whoever ends a job and however many do so at once,
 1. A row trigger notes, in the statement that ends a job (or brings it back), that its workflow has something to settle.
    It writes rows that only this transaction sees, so it waits for nobody. Jobs without a workflow pay one comparison.
 2. At the commit, a statement that is its own transaction included, a deferred trigger settles all that the transaction
-   has noted, once: it is fired by the first note, the one that finds a setting of the transaction unset. Who settles
-   unsets it, when no note is left; a savepoint that is rolled back takes notes, setting and firing back together. So
-   while there is a note, a firing is due. It first takes an advisory lock for each workflow, in one order, so that
-   settlers never deadlock; they hold it from there to the end of the commit only, never while a transaction is idle.
+   has noted, once: it is fired by the first note, the one that finds a setting of the transaction, which each schema
+   has for itself, unset. Who settles unsets it, when no note is left; a savepoint that is rolled back takes notes,
+   setting and firing back together. So while there is a note, a firing is due. It first takes an advisory lock for each
+   workflow, in one order, so that settlers never deadlock; they hold it from there to the end of the commit only, never
+   while a transaction is idle.
 3. Under the lock each command reads what is committed by then, and the lock is let go after the commit can be seen. So
    of two transactions that end the last two dependencies, the one that gets the lock second sees the other's end. A
    count could not be wrong either way: an edge is judged by its job's state, and to judge it twice changes nothing.
@@ -63,14 +64,11 @@ UPGRADE = (
       (downstream_id, state)
     """,
     # What a transaction has to settle; each sees and deletes its own, so a crash loses nothing.
-    # The first note of a transaction has the rest settled with it; a setting of the transaction tells the others apart.
     """
     CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.oban_workflow_notes (
       xid bigint NOT NULL,
       workflow_id bigint NOT NULL,
-      job_id bigint NOT NULL,
-      is_first boolean NOT NULL DEFAULT CASE WHEN current_setting('sqla_oban.noted', true) = 'on' THEN false
-        ELSE set_config('sqla_oban.noted', 'on', true) = 'on' END
+      job_id bigint NOT NULL
     )
     """,
     "CREATE INDEX IF NOT EXISTS oban_workflow_notes_xid_index ON {schema}.oban_workflow_notes (xid)",
@@ -158,7 +156,8 @@ UPGRADE = (
           INTO changed, flow_of, flows
           FROM (SELECT DISTINCT workflow_id, job_id FROM mine) noted;
         IF changed IS NULL THEN
-          PERFORM set_config('sqla_oban.noted', '', true);
+          PERFORM set_config(
+            'sqla_oban.noted_' || to_regclass(quote_ident({schema_literal}) || '.oban_workflow_notes')::oid, '', true);
           RETURN;
         END IF;
         -- Workflows share 1,024 locks, so that no number of them fills the lock table.
@@ -218,13 +217,16 @@ UPGRADE = (
     END
     $oban$
     """,
+    # The WHEN is asked as the note is made: the first finds the setting unset, and sets it.
     """
     DO $oban$ BEGIN
       IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'oban_workflow_commit'
                        AND tgrelid = to_regclass(quote_ident({schema_literal}) || '.oban_workflow_notes'))
       THEN
         CREATE CONSTRAINT TRIGGER oban_workflow_commit AFTER INSERT ON {schema}.oban_workflow_notes
-          DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.is_first)
+          DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+          WHEN (CASE WHEN current_setting('sqla_oban.noted_' || NEW.tableoid, true) = 'on' THEN false
+            ELSE set_config('sqla_oban.noted_' || NEW.tableoid, 'on', true) = 'on' END)
           EXECUTE FUNCTION {schema}.oban_workflow_commit();
       END IF;
     END $oban$

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, TypeVar, cast
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     Connection,
     Identity,
@@ -69,17 +68,12 @@ def edges_of(home: MetaData, schema: str | None = None) -> Table:
 
 
 EDGES = edges_of(metadata)
-IS_FIRST = (
-    "CASE WHEN current_setting('sqla_oban.noted', true) = 'on' THEN false "
-    "ELSE set_config('sqla_oban.noted', 'on', true) = 'on' END"
-)
 NOTES = Table(
     "oban_workflow_notes",
     metadata,
     Column("xid", BigInteger, nullable=False),
     Column("workflow_id", BigInteger, nullable=False),
     Column("job_id", BigInteger, nullable=False),
-    Column("is_first", Boolean, nullable=False, server_default=text(IS_FIRST)),
     Index(conv("oban_workflow_notes_xid_index"), "xid"),
     prefixes=["UNLOGGED"],
     info={"sqla_oban": 1},

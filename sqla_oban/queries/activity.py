@@ -99,8 +99,8 @@ def _failing() -> Select[Any]:
 def taken() -> Select[Any]:
     """By bucket, and over all of them: percentiles of how many seconds completed jobs waited and ran.
 
-    Of a sample of each bucket, so that they are known of all however many jobs there are; over all of them, each job of
-    a sample counts for as many as its bucket's sample is of the same size.
+    Of a sample of each bucket, so that they are known of all however many jobs there are. Over all of them, they are of
+    the samples together: a bucket with many jobs counts for no more than one with a hundred.
     """
     first, last = (
         cast(func.floor(moment / WIDTH), Integer)

@@ -52,9 +52,10 @@ def mend_chains(schema: str | None) -> Executable:
 def hold_turn(ids: Select[Any], schema: str | None) -> Executable:
     """Locks what has the turn before those of `ids` that wait for theirs, as an entrant does; returns its ids.
 
-    For who is to lock a row that waits and leave it waiting: a release that found it locked would leave it too, and
-    nobody would come back for it before the sweep. So whoever ends what has the turn waits, or passes over it, until
-    the row is free again. It rings for what is available: a claim may have passed over it as well.
+    For who is to lock a row that waits and leave it waiting: a release that finds it locked waits for a moment only,
+    and once in a transaction. So whoever ends what has the turn waits, or passes over it, until the row is free again.
+    Who has it locked already may be an entrant in a transaction that goes on, and is not waited for. It rings for what
+    is available: a claim may have passed over it as well.
     """
     waiting, turn = JOBS.alias("waiting"), JOBS.alias("turn")
     held = (
@@ -66,7 +67,7 @@ def hold_turn(ids: Select[Any], schema: str | None) -> Executable:
             sql_text(OCCUPIES.format(job="turn.")),
         )
         .order_by(turn.c.id)
-        .with_for_update(of=turn, key_share=True)
+        .with_for_update(of=turn, key_share=True, skip_locked=True)
         .cte("held")
         .prefix_with("MATERIALIZED")
     )

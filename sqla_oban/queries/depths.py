@@ -2,7 +2,20 @@
 
 from typing import Any, Final
 
-from sqlalchemy import DateTime, Executable, Float, Select, Text, cast, column, extract, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Executable,
+    Float,
+    Select,
+    Text,
+    cast,
+    column,
+    extract,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -12,7 +25,8 @@ from sqla_oban.queries.count import EXACTLY
 from sqla_oban.queries.expressions import JOBS, constant, in_states, now
 from sqla_oban.states import WAITING, JobState
 
-PRIORITIES: Final = "9"
+PRIORITIES: Final = 9
+"""Up to which priority each is asked by itself; Oban has no more."""
 
 
 class Explain(Executable, ClauseElement):
@@ -38,11 +52,12 @@ def ready() -> Select[Any]:
     """Of each queue in which jobs are available: how many, up to `EXACTLY` and one, and for how long the oldest.
 
     The indexes are hopped through from queue to queue, and that of the claim from priority to priority for the oldest;
-    where a queue is divided into partitions, the oldest is that of a sample.
+    of priorities beyond Oban's, and where a queue is divided into partitions, the oldest is that of a sample.
     """
     queues = queues_with_work()
     whole, parted = LANES
-    priorities = func.generate_series(literal_column("0"), literal_column(PRIORITIES)).table_valued(column("priority"))
+    most: ColumnElement[int] = literal_column(str(PRIORITIES))
+    priorities = func.generate_series(literal_column("0"), most).table_valued(column("priority"))
     priorities = priorities.render_derived(name="priorities")
     due = (
         select(JOBS.c.scheduled_at)
@@ -52,16 +67,17 @@ def ready() -> Select[Any]:
         .correlate(queues, priorities)
         .scalar_subquery()
     )
-    sample = (
+    samples = (
         select(JOBS.c.scheduled_at)
-        .where(parted, JOBS.c.queue == queues.c.queue)
+        .where(among, JOBS.c.queue == queues.c.queue)
         .limit(EXACTLY)
         .correlate(queues)
         .subquery("sample")
+        for among in (parted, whole & (JOBS.c.priority > most))
     )
     oldest = func.least(
         select(func.min(due)).select_from(priorities).scalar_subquery(),
-        select(func.min(sample.c.scheduled_at)).scalar_subquery(),
+        *(select(func.min(sample.c.scheduled_at)).scalar_subquery() for sample in samples),
     )
     count = available(queues.c.queue, EXACTLY + 1)
     since = func.greatest(func.least(cast(oldest, DateTime), now()), cast(constant("0001-01-01"), DateTime))

@@ -31,7 +31,7 @@ from sqlalchemy.types import TypeEngine
 from sqla_oban.identifiers import quoted
 from sqla_oban.models import Cron, Job, Peer, Producer, Queue, Rate
 from sqla_oban.models.job import JOB_STATE
-from sqla_oban.states import JobState
+from sqla_oban.states import WAITING, JobState
 
 JOBS: Table = Job.__table__  # type: ignore[assignment]  # declarative types it as any FROM clause
 PEERS: Table = Peer.__table__  # type: ignore[assignment]
@@ -163,12 +163,12 @@ def rings(changed: CTE, schema: str | None) -> ScalarSelect[int]:
     return select(func.count(rung.c.rung)).scalar_subquery()
 
 
-def rings_with_scheduled(changed: CTE, schema: str | None) -> ScalarSelect[int]:
-    """The same, and tells of rows of `changed` that are due before the stagers look again, as `oban_jobs_wake` does."""
-    scheduled = changed.c.state == literal(JobState.SCHEDULED)
+def rings_with_waiting(changed: CTE, schema: str | None) -> ScalarSelect[int]:
+    """The same, and tells of rows of `changed` that wait for a time before the stagers look again."""
+    waiting = changed.c.state.in_([literal(state) for state in WAITING])
     before_the_next_look = changed.c.scheduled_at < now() + literal_column("interval '5 seconds'", Interval())
-    told = select(changed.c.queue, scheduled.label("due_soon")).distinct()
-    told = told.where((changed.c.state == literal(JobState.AVAILABLE)) | (scheduled & before_the_next_look))
+    told = select(changed.c.queue, waiting.label("due_soon")).distinct()
+    told = told.where((changed.c.state == literal(JobState.AVAILABLE)) | (waiting & before_the_next_look))
     queues = told.cte("told")
     rung = select(ring(queues.c.queue, schema, queues.c.due_soon).label("rung")).cte("rung").prefix_with("MATERIALIZED")
     return select(func.count(rung.c.rung)).scalar_subquery()

@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Executable, bindparam, case, func, select
 from sqlalchemy import update as change
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from sqla_oban.queries.expressions import JOBS, in_states, literal, now, rings_with_scheduled
+from sqla_oban.queries.expressions import JOBS, in_states, literal, now, rings_with_waiting
 from sqla_oban.queries.signal import kept
 from sqla_oban.states import JobState
 
@@ -25,4 +25,4 @@ def update(values: Mapping[str, Any], schema: str | None) -> Executable:
         target = case((due <= now(), literal(JobState.AVAILABLE)), else_=literal(JobState.SCHEDULED))
         changed = changed.values(state=case((movable, target), else_=JOBS.c.state))
     rows = changed.returning(JOBS.c.id, JOBS.c.queue, JOBS.c.state, JOBS.c.scheduled_at).cte("changed")
-    return select(rows.c.id, rings_with_scheduled(rows, schema))
+    return select(rows.c.id, rings_with_waiting(rows, schema))

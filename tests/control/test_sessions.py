@@ -77,14 +77,17 @@ async def test_an_update_holds_its_lock_whatever_the_isolation_of_the_engine(
     assert len(set(transactions)) == 1
 
 
-async def test_a_session_that_is_bound_to_a_connection_keeps_its_transaction(engine: AsyncEngine) -> None:
+@pytest.mark.parametrize("mode", ["create_savepoint", "rollback_only"])
+async def test_a_session_that_is_bound_to_a_connection_keeps_its_transaction(engine: AsyncEngine, mode: Any) -> None:
     """As in an application's tests, which roll back in the end."""
     async with engine.connect() as connection:
         await connection.begin()
-        factory = async_sessionmaker(connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
+        factory = async_sessionmaker(connection, join_transaction_mode=mode, expire_on_commit=False)
         oban = SqlaOban(engine, session_factory=factory)
         async with factory.begin() as session:
             session.add(Job(worker="w"))
+        assert [depth.queue for depth in await oban.queues.depths()] == ["default"]
+        assert await connection.scalar(text("SHOW enable_seqscan")) == "on"  # only that question was bounded
         assert (await oban.jobs.update([1, 2], priority=4))[0].priority == 4
         await connection.rollback()
     assert await jobs(engine) == []

@@ -148,6 +148,17 @@ async def test_who_is_waited_for_gets_his_turn_in_his_chain(engine: AsyncEngine,
     assert [job.state for job in await jobs(engine)] == ["completed", "available"]
 
 
+async def test_who_is_to_wait_does_not_wait_for_a_transaction_that_is_open(engine: AsyncEngine) -> None:
+    """One that has enqueued into the chain holds the job in turn; `timeout` counts from when the mark is there."""
+    chained = double.with_options(chain="number")
+    _, second = await enqueue(engine, chained.new(1), chained.new(1))
+    async with AsyncSession(engine) as enqueuing, AsyncSession(engine) as waiting:
+        enqueuing.add(chained.new(1))
+        await enqueuing.flush()
+        await waiting.execute(text("SET lock_timeout = '3s'"))
+        assert await waiting.run_sync(expect, second, None, EVERYWHERE) == second
+
+
 async def end(engine: AsyncEngine, id_: int) -> None:
     async with engine.begin() as connection:
         await connection.execute(text(f"UPDATE oban_jobs SET state = 'completed' WHERE id = {id_}"))

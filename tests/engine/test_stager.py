@@ -13,6 +13,7 @@ from sqla_oban.engine import aside
 from sqla_oban.engine.aside import LONGEST, Aside
 from sqla_oban.settings import StagerSettings
 from sqla_oban.telemetry.events import JobFinished, JobRefused, JobsStaged, ListenerUp, ServiceFailed
+from tests.queries.table import Table
 from tests.support import Recorder, asleep, both_drivers, enqueue, eventually, jobs
 
 REFUSE = """
@@ -143,13 +144,15 @@ async def test_a_job_that_is_due_before_the_next_look_is_told_of(
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.4])
+@pytest.mark.parametrize("state", ["scheduled", "retryable"])
 async def test_a_job_that_is_moved_to_before_the_next_look_is_told_of(
-    delay: float, engine: AsyncEngine, start: Any, events: Recorder
+    state: str, delay: float, engine: AsyncEngine, start: Any, events: Recorder, table: Table
 ) -> None:
     rare = StagerSettings(interval=600, deaf_interval=600)
     node = await start(queues={"default": 1}, leadership=False, stager=rare)
     await events.wait_for(ListenerUp)
     id_, first = await enqueue(engine, work.with_options(schedule_in=3600).new(), work.new())
+    await table.connection.execute(text(f"UPDATE oban_jobs SET state = '{state}' WHERE id = {id_}"))
     await events.wait_for(JobFinished, id=first)
     await eventually(lambda: asleep(engine), "the producer to sleep")
     await node.jobs.update(id_, schedule_in=delay)

@@ -67,3 +67,17 @@ async def test_a_chain_without_a_turn_and_a_batch_without_jobs_go_on(engine: Asy
         ]
 
     await eventually(mended, "the chain and the batch to go on")
+
+
+async def test_any_number_of_batches_is_forgotten(engine: AsyncEngine, start: Any) -> None:
+    async with AsyncSession(engine) as session, session.begin():
+        session.add_all(Batch() for _ in range(5))
+        await session.flush()
+        await session.execute(text("UPDATE oban_batches SET exhausted_at = timezone('UTC', now()) - interval '1 hour'"))
+    await start(queues={"default": 1}, mender=MenderSettings(batch=2, keep=60.0))
+
+    async def forgotten() -> bool:
+        async with engine.connect() as connection:
+            return not await connection.scalar(text("SELECT count(*) FROM oban_batches"))
+
+    await eventually(forgotten, "all batches to be forgotten")

@@ -164,6 +164,26 @@ def test_a_job_rings_the_channel_of_its_own_schema_whatever_the_search_path_of_t
         assert (heard.channel, heard.payload) == (f"{ODD}.oban_insert", '{"queue": "default"}')
 
 
+def test_slots_that_are_freed_in_two_schemas_ring_in_both(url: URL) -> None:
+    """Once for each queue of a transaction is enough; queues of one name in two schemas are two queues."""
+    with begun(url) as connection:
+        for schema in ("public", ODD):
+            migrate(connection, schema=schema)
+            producer = "INSERT INTO {}.oban_producers (uuid, node, queue) VALUES (gen_random_uuid(), 'n', 'default')"
+            job = "INSERT INTO {}.oban_jobs (worker, state, partition) VALUES ('w', 'executing', '')"
+            for statement in (producer, job):
+                connection.execute(text(statement.format(quoted(schema))))
+            connection.execute(text(f"LISTEN {quoted(f'{schema}.oban_insert')}"))
+        connection.commit()
+
+        with begun(url) as ender:
+            for schema in ("public", ODD):
+                ender.execute(text(f"UPDATE {quoted(schema)}.oban_jobs SET state = 'completed'"))
+
+        told = connection.connection.driver_connection.notifies(timeout=PATIENCE, stop_after=2)  # type: ignore[union-attr]
+        assert {notice.channel for notice in told} == {"public.oban_insert", f"{ODD}.oban_insert"}
+
+
 def test_without_a_schema_the_tables_are_found_and_made_on_the_search_path(url: URL) -> None:
     with begun(url) as connection:
         migrate(connection, schema="app")

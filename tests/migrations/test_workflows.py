@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Session
 
 from sqla_oban import Job, Workflow
+from sqla_oban.migrations import migrate
 from sqla_oban.queries.workflow import overdue
 from tests.machine import run_machine
 
@@ -311,6 +312,27 @@ def test_a_transaction_is_settled_once_however_many_jobs_it_ends(sync_engine: En
         told = "".join(connection.scalars(text(noting), {"id": workflow.id, "ids": ids}))
     assert "oban_workflow_commit: calls=1" in told
     assert states(sync_engine, workflow)["last"] == "available"
+
+
+def test_a_transaction_settles_what_it_has_ended_in_several_schemas(sync_engine: Engine) -> None:
+    """One that is first to be noted here has nothing settled there."""
+    with sync_engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA IF EXISTS elsewhere CASCADE"))
+        connection.execute(text("CREATE SCHEMA elsewhere"))
+        migrate(connection, schema="elsewhere")
+    there = sync_engine.execution_options(schema_translate_map={None: "elsewhere"})
+    workflows = [joined(sync_engine), joined(there)]
+    with sync_engine.begin() as connection:
+        for schema, workflow in zip(("public", "elsewhere"), workflows, strict=True):
+            connection.execute(text(f"SET LOCAL search_path = {schema}"))
+            for name in ("a", "b"):
+                complete(connection, workflow, name)
+    for schema in ("public", "elsewhere"):
+        with sync_engine.connect() as connection:
+            state = f"SELECT CAST(state AS text) FROM {schema}.oban_jobs WHERE workflow_name = 'last'"
+            assert connection.scalar(text(state)) == "available", schema
+    with sync_engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA elsewhere CASCADE"))
 
 
 def test_a_trigger_that_refuses_a_release_does_not_refuse_the_end_of_what_it_waited_for(sync_engine: Engine) -> None:

@@ -7,10 +7,12 @@ from functools import partial
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from sqlalchemy import select
 
 from sqla_oban.cli.operating.client import answer
 from sqla_oban.cli.operating.output import Output
 from sqla_oban.control.jobs import Jobs
+from sqla_oban.control.selection import Selection
 from sqla_oban.control.watch.counting import Count, matching
 from sqla_oban.control.watch.walking import newest, step
 from sqla_oban.queries.filters import JobFilter
@@ -29,13 +31,13 @@ class Verb:
         name: as it is asked for.
         past: as it is told.
         states: of the jobs to which it can be done.
-        act: does it to jobs of these ids; returns to how many.
+        act: does it to the jobs that are meant; returns to how many.
     """
 
     name: str
     past: str
     states: tuple[JobState, ...]
-    act: Callable[[Jobs, list[int]], Awaitable[int]]
+    act: Callable[[Jobs, Selection], Awaitable[int]]
 
     def narrowed(self, which: JobFilter) -> JobFilter | None:
         """The jobs among them to which it can be done; None if there can be none."""
@@ -43,13 +45,13 @@ class Verb:
         return replace(which, states=states) if states else None
 
 
-RETRY = Verb("retry", "retried", RETRYING, lambda jobs, ids: jobs.retry(ids))
-CANCEL = Verb("cancel", "cancelled", UNFINISHED, lambda jobs, ids: jobs.cancel(ids))
+RETRY = Verb("retry", "retried", RETRYING, lambda jobs, which: jobs.retry(which))
+CANCEL = Verb("cancel", "cancelled", UNFINISHED, lambda jobs, which: jobs.cancel(which))
 DELETE = Verb(
     "delete",
     "deleted",
     tuple(state for state in JobState if state is not JobState.EXECUTING),
-    lambda jobs, ids: jobs.delete(ids),
+    lambda jobs, which: jobs.delete(which),
 )
 
 
@@ -75,11 +77,12 @@ async def all_of(oban: SqlaOban, output: Output, verb: Verb, which: JobFilter, *
         return
     if not yes:
         _ask(f"{verb.name} {count} job{'s' * (count.jobs != 1)}?", output)
-    changed = 0
+    model, changed = oban.settings.scope.model, 0
     with _progress() as progress:
         task = progress.add_task(verb.past, total=count.jobs)
         async for ids in found(oban, narrowed):
-            changed += await verb.act(oban.jobs, ids)
+            meant = select(model.id).where(model.id.in_(ids), model.state.in_(narrowed.states))  # still
+            changed += await verb.act(oban.jobs, meant)
             progress.advance(task, len(ids))
     output.tell(f"{_jobs(changed)} {verb.past}", **{verb.past: changed})
 

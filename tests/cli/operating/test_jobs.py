@@ -1,8 +1,10 @@
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import Connection, text
 
 from sqla_oban.cli.commands import commands
 from sqla_oban.cli.operating import bulk
@@ -121,9 +123,9 @@ def test_many_jobs_are_changed_in_many_transactions(
     sizes: list[int] = []
     cancel = Jobs.cancel
 
-    async def noted(own: Jobs, ids: list[int]) -> int:
-        sizes.append(len(ids))
-        return await cancel(own, ids)
+    async def noted(own: Jobs, which: Any) -> int:
+        sizes.append(await cancel(own, which))
+        return sizes[-1]
 
     monkeypatch.setattr(bulk, "found", partial(bulk.found, size=2))
     monkeypatch.setattr(Jobs, "cancel", noted)
@@ -132,6 +134,24 @@ def test_many_jobs_are_changed_in_many_transactions(
     done = cli("jobs", "cancel", "--all", "--yes", "--json")
     assert (done.data, sizes) == ({"cancelled": 5}, [2, 2, 1])
     assert states() == ["cancelled"] * 5
+
+
+def test_a_job_that_is_not_meant_any_more_when_its_turn_comes_is_left_alone(
+    cli: Command, add: Add, states: States, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel = Jobs.cancel
+
+    async def beside_a_claim(own: Jobs, which: Any) -> int:
+        changed = await cancel(own, which)
+        connection.execute(text("UPDATE oban_jobs SET state = 'executing' WHERE state = 'scheduled'"))
+        return changed
+
+    monkeypatch.setattr(bulk, "found", partial(bulk.found, size=1))
+    monkeypatch.setattr(Jobs, "cancel", beside_a_claim)
+    for _ in range(2):
+        add(state="'scheduled'")
+    assert cli("jobs", "cancel", "--state", "scheduled", "--yes", "--json").data == {"cancelled": 1}
+    assert states() == ["cancelled", "executing"]
 
 
 def test_nothing_to_change_is_no_error_and_asks_nothing(cli: Command, add: Add) -> None:
