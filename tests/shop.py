@@ -129,7 +129,7 @@ async def write_run(note: str) -> None:
 async def make_runs(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await connection.execute(text(SHOP))
-        await connection.execute(text("DELETE FROM runs"))
+        await connection.execute(text("TRUNCATE runs"))
 
 
 async def runs(engine: AsyncEngine) -> list[Any]:
@@ -148,4 +148,4 @@ async def block_the_loop(seconds: float) -> None:
 async def make_orders(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
-        await connection.execute(text("DELETE FROM orders"))
+        await connection.execute(text("TRUNCATE orders"))
