@@ -114,7 +114,7 @@ def fast_settings() -> dict[str, Any]:
     """The runner's defaults in quick motion."""
     return {
         "heartbeat": HeartbeatSettings(interval=0.2, ttl=6.0, margin=0.5),
-        "leader": LeaderSettings(ttl=1.0, margin=0.2),
+        "leader": LeaderSettings(ttl=2.0, margin=0.3),
         "lifeline": LifelineSettings(interval=0.2, grace=2.0),
         "stager": StagerSettings(interval=0.3, deaf_interval=0.1),
         "shutdown_grace_period": 5.0,
