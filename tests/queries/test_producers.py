@@ -12,7 +12,13 @@ TOLD = {"version": "1", "hearing": True, "clock": 0.0}
 
 
 async def beat(
-    table: Table, *uuids: UUID, ttl: float = 15.0, limit: int = 5, paused: bool = False, running: int = 0
+    table: Table,
+    *uuids: UUID,
+    ttl: float = 15.0,
+    limit: int = 5,
+    paused: bool = False,
+    running: int = 0,
+    over_all: str | None = None,
 ) -> None:
     asked: dict[str, Any] = {
         "uuids": list(uuids),
@@ -20,6 +26,7 @@ async def beat(
         "limits": [limit] * len(uuids),
         "paused": [paused] * len(uuids),
         "running": [running] * len(uuids),
+        "over_all": [over_all] * len(uuids),
     }
     await table.run(BEAT, **asked, name="Oban", node="here", ttl=ttl, **TOLD)
 
@@ -37,6 +44,7 @@ async def test_a_beat_registers_the_producers_of_a_node(table: Table) -> None:
         "local_limit": 5,
         "paused": False,
         "running": 0,
+        "limits": None,
         "ttl": 15,
         **TOLD,
     }
@@ -49,12 +57,13 @@ async def test_a_later_beat_renews_and_keeps_the_beginning(table: Table) -> None
     await beat(table, uuid)
     asked = "SELECT ARRAY[started_at, updated_at]::text[] FROM oban_producers"
     started, first = await table.scalar(asked)
-    await beat(table, uuid, ttl=30, limit=7, paused=True, running=3)
+    await beat(table, uuid, ttl=30, limit=7, paused=True, running=3, over_all='{"global_limit": 2}')
     again, second = await table.scalar(asked)
     assert again == started
     assert second > first
     meta = await table.scalar("SELECT meta FROM oban_producers")
-    assert meta == {"local_limit": 7, "paused": True, "running": 3, "ttl": 30, **TOLD}
+    told = {"local_limit": 7, "paused": True, "running": 3, "limits": {"global_limit": 2}, "ttl": 30}
+    assert meta == {**told, **TOLD}
 
 
 async def test_a_node_that_stopped_removes_its_producers_only(table: Table) -> None:
