@@ -11,7 +11,6 @@ from sqlalchemy import (
     Float,
     Integer,
     Select,
-    Text,
     bindparam,
     case,
     cast,
@@ -27,8 +26,9 @@ from sqlalchemy import (
 )
 
 from sqla_oban.queries.available import LANES
-from sqla_oban.queries.browse import epoch
+from sqla_oban.queries.browse import epoch, last_error, lists_errors
 from sqla_oban.queries.expressions import JOBS, constant, in_states, now, seconds, statement_time
+from sqla_oban.queries.headline import headline_of
 from sqla_oban.states import FINAL, JobState
 
 MOST: Final = 20_000
@@ -42,6 +42,9 @@ SAMPLE: Final = 100
 
 FAILURES: Final = 500
 """Newest jobs of each kind of failure that are gathered."""
+
+LONGEST_LINE: Final = 200
+"""Characters of what was wrong by which failures are gathered."""
 
 PERCENTILES: Final = (0.5, 0.95, 0.99)
 
@@ -203,7 +206,7 @@ def _waiting() -> Select[Any]:
 
 
 def failures() -> Select[Any]:
-    """The newest jobs that failed, gathered by worker and by the first line of what was wrong."""
+    """The newest jobs that failed, gathered by worker and by what was wrong, in one line."""
     newest = union_all(
         *(
             select(JOBS.c.id, JOBS.c.worker, JOBS.c.state, JOBS.c.errors, JOBS.c.attempted_at)
@@ -215,10 +218,8 @@ def failures() -> Select[Any]:
             for state, order in ((JobState.DISCARDED, JOBS.c.discarded_at), (JobState.RETRYABLE, JOBS.c.scheduled_at))
         )
     ).subquery("newest")
-    array = func.jsonb_typeof(func.to_jsonb(newest.c.errors)) == constant("array")
-    told = newest.c.errors.op("->")(-1).op("->>", return_type=Text())(constant("error"))
-    line = func.left(func.split_part(func.coalesce(told, constant("")), literal_column(r"E'\n'", Text()), 1), 200)
-    rows = select(newest, line.label("line")).where(array).subquery("rows")
+    line = func.coalesce(headline_of(last_error(newest), LONGEST_LINE), constant(""))
+    rows = select(newest, line.label("line")).where(lists_errors(newest)).subquery("rows")
     return (
         select(
             rows.c.worker,

@@ -1,6 +1,7 @@
 """What the pages show, of whatever is stored."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -13,11 +14,13 @@ from sqla_oban import JobState, SqlaOban, Workflow
 from sqla_oban.doctor.finding import Finding, Verdict
 from sqla_oban.engine.heartbeat import VERSION
 from sqla_oban.telemetry import hidden, only
+from sqla_oban.telemetry.events import JobFailed
 from sqla_oban.web import dashboard
 from sqla_oban.web.guard import POLICY
 from sqla_oban.web.pages import health
 from tests.queries.table import PAST, Table, ago
-from tests.shop import noop
+from tests.shop import fail, noop
+from tests.support import Recorder, both_drivers, enqueue, eventually
 from tests.web.conftest import TRACE, everything
 
 HOSTILE = "<script>alert(1)</script>\"'&"
@@ -158,6 +161,24 @@ async def test_a_failure_leads_from_the_overview_to_its_traceback(table: Table, 
     assert f'href="/jobs/{job}"' in overview
     assert "ConnectionError: the bank does not answer" in overview
     assert "bank.py, line 7" in await visit().get(f"/jobs/{job}")
+
+
+@both_drivers
+async def test_what_a_worker_raised_stands_wherever_its_job_is_listed(
+    engine: AsyncEngine, start: Any, events: Recorder, visit: Any
+) -> None:
+    await start(queues={"default": 2})
+    (job,) = await enqueue(engine, fail.with_options(max_attempts=1).new("the bank\ndoes not answer"))
+    await events.wait_for(JobFailed, id=job)
+    visitor = visit()
+
+    async def listed() -> bool:
+        return "data-row" in await visitor.get("/jobs?state=discarded")
+
+    await eventually(listed, "the job to be told of")
+    for path in ("/", "/jobs?state=discarded", f"/jobs/{job}"):
+        html = await visitor.get(path)
+        assert re.findall('(?:errorline"|<summary><b)>(.*?)<', html) == ["ValueError: the bank"]
 
 
 @pytest.mark.parametrize("host", [FastAPI(), Starlette()], ids=["fastapi", "starlette"])
