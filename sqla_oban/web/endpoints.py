@@ -73,7 +73,7 @@ def page(board: Board, path: str, show: Show, *, action: Action = Action.READ) -
             async def fresh() -> str:
                 return changing(board, request, await show(board, request), can, token)
 
-            return stream(fresh, every=board.refresh)
+            return stream(fresh, every=board.refresh, leaving=board.leaving)
         response = HTMLResponse(whole(board, request, view, can, token), view.status)
         csrf.keep(request, response, token)
         notice.drop(request, response)
