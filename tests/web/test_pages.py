@@ -202,6 +202,14 @@ async def test_a_question_that_takes_too_long_is_told_so(table: Table, engine: A
         assert "longer than 0.2 seconds" in await visit(timeout=0.2).get("/jobs", 503)
 
 
+async def test_that_the_tables_are_missing_is_said_with_what_to_do(engine: AsyncEngine, visit: Any) -> None:
+    visitor = visit(dashboard(SqlaOban(engine, schema="nowhere"), timeout=20))
+    for path in ("/", "/jobs", "/jobs/1", "/workflows", "/queues", "/crons", "/nodes"):
+        html = await visitor.get(path, 503)
+        assert "no sqla_oban tables" in html
+        assert "sqla-oban migrate" in html
+
+
 async def test_health_tells_the_worst_first_with_what_to_do_about_it(stored: dict[str, int], visit: Any) -> None:
     html = await visit().get("/health")
     deaf, nobody = html.index("hears no notifications, and polls"), html.index(">ok</span>")
