@@ -210,6 +210,14 @@ async def test_that_the_tables_are_missing_is_said_with_what_to_do(engine: Async
         assert "sqla-oban migrate" in html
 
 
+async def test_a_job_that_failed_twice_is_one_that_failed(table: Table, visit: Any) -> None:
+    twice = TRACE.replace("}]", '}, {"at": "2026-01-01T10:01:00.000000Z", "attempt": 2, "error": "TypeError: no"}]')
+    job = await table.add(worker="'shop.charge'", state="'retryable'", attempt="2", errors=twice, attempted_at=ago(5))
+    overview = " ".join((await visit().get("/")).split())
+    assert re.search(r"<span>Failed jobs</span><strong[^>]*>1<", overview)
+    assert "none that ended, among the newest jobs" in await visit().get(f"/jobs/{job}")
+
+
 async def test_health_tells_the_worst_first_with_what_to_do_about_it(stored: dict[str, int], visit: Any) -> None:
     html = await visit().get("/health")
     deaf, nobody = html.index("hears no notifications, and polls"), html.index(">ok</span>")
