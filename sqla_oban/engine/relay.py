@@ -35,9 +35,6 @@ from sqla_oban.queries.wait import mark
 from sqla_oban.settings import NotifierSettings, StagerSettings
 from sqla_oban.states import JobState
 
-MOST_TOLD = 500
-"""Characters of a job's last error in the message of an exception."""
-
 
 class Relay:
     """Waits for jobs in one waiting room, which it opens when somebody comes.
@@ -185,7 +182,7 @@ async def _end_of(id_: int, watch: Watch, seconds: float | None) -> End:
 
 def outcome(id_: int, end: End) -> Any:
     """What the end of a job is for who has waited for it."""
-    told = f": {headline(end.error)[:MOST_TOLD]}" if end.error else ""
+    told = f": {headline(end.error)}" if end.error else ""
     match end.state:
         case None:
             raise JobDeleted(f"job {id_} was deleted while it was waited for", id_)

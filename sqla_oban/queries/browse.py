@@ -41,9 +41,6 @@ WINDOW: Final = 10_000
 EXCERPT: Final = 8_192
 """Bytes up to which the arguments of a job are shown in a list."""
 
-LONGEST_LINE: Final = 400
-"""Characters of what a job's last error says in one line that a list shows."""
-
 MOMENTS: Final = ("inserted_at", "scheduled_at", "attempted_at", "completed_at", "discarded_at", "cancelled_at")
 
 
@@ -164,7 +161,7 @@ def newest() -> Select[Any]:
 def summary(jobs: FromClause) -> list[ColumnElement[Any]]:
     """What a list shows of a job; moments in seconds since 1970, because PostgreSQL's may be none of Python's."""
     small = func.pg_column_size(jobs.c.args) <= literal(EXCERPT)
-    error = headline_of(last_error(jobs), LONGEST_LINE)
+    error = headline_of(last_error(jobs))
     return [
         *(jobs.c.id, cast(jobs.c.state, Text).label("state"), jobs.c.queue, jobs.c.worker),
         *(jobs.c.attempt, jobs.c.max_attempts, jobs.c.priority, jobs.c.tags, jobs.c.attempted_by),

@@ -16,6 +16,10 @@ def plain() -> None:
     raise ValueError("no such order\nnumber 7\n  nor 8")
 
 
+def long() -> None:
+    raise ValueError("x" * 300)
+
+
 def noted() -> None:
     error = KeyError("order")
     error.add_note("a note")
@@ -86,6 +90,8 @@ WRITTEN = [
     ("cancelled: on request, while it was running\n" + told(plain), "cancelled: on request, while it was running"),
     ("** (RuntimeError) no\n    shop.ex:7", "** (RuntimeError) no"),
     ("Traceback (most recent call last):\n  and no more", "Traceback (most recent call last):"),
+    (told(long), ("ValueError: " + "x" * 300)[:200]),
+    ("y" * 300, "y" * 200),
     ("", ""),
 ]
 
@@ -93,5 +99,5 @@ WRITTEN = [
 @pytest.mark.parametrize(("text", "line"), WRITTEN, ids=range(len(WRITTEN)))
 async def test_python_and_postgresql_find_the_line_of_the_exception(text: str, line: str, table: Table) -> None:
     assert headline(text) == line
-    found = select(headline_of(cast(bindparam("text"), Text), 400))
+    found = select(headline_of(cast(bindparam("text"), Text)))
     assert (await table.run(found, text=text))[0][0] == line
