@@ -23,6 +23,7 @@ from sqla_oban.outcomes import RESULT, Cancel, Record, Snooze
 from sqla_oban.payload import storable_text
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
+from sqla_oban.queries.headline import SECOND
 from sqla_oban.settings import ExecutorKind
 from sqla_oban.states import JobState
 from sqla_oban.telemetry.bus import wanted
@@ -150,7 +151,7 @@ class Executor:
             return exponential(claimed.attempt, claimed.max_attempts), ""
         except BaseException as error:  # SystemExit as well: see `execute`
             fallback = exponential(claimed.attempt, claimed.max_attempts)
-            return fallback, f"\nThe worker's backoff failed too, the default is used:\n{describe(error)}"
+            return fallback, f"{SECOND}{describe(error)}"
 
     def _load(self, job: Execution, definition: Definition) -> JobMixin:
         model = model_of(definition, self._provider)

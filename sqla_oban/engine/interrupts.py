@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -38,3 +39,21 @@ def handled(handler: Callable[[], object]) -> Iterator[None]:
         for number, previous in before.items():
             loop.remove_signal_handler(number)
             signal.signal(number, previous)
+
+
+async def until_asked(work: Coroutine[Any, Any, None]) -> None:
+    """Do `work` until it ends, or until a signal asks to leave; then it is cancelled, and all is well.
+
+    It is a task of its own, so that what follows can await what it must.
+    """
+    task = asyncio.create_task(work)
+    asked = asyncio.Event()
+
+    def leave() -> None:
+        asked.set()
+        task.cancel()
+
+    with handled(leave):
+        await asyncio.wait([task])
+    if not (asked.is_set() and task.cancelled()):
+        await task

@@ -30,6 +30,7 @@ from sqla_oban.models import JobMixin, Scope
 from sqla_oban.outcomes import MAX_DELAY
 from sqla_oban.queries.chains import hold_turn
 from sqla_oban.queries.expressions import JOBS
+from sqla_oban.queries.headline import headline
 from sqla_oban.queries.wait import mark
 from sqla_oban.settings import NotifierSettings, StagerSettings
 from sqla_oban.states import JobState
@@ -181,7 +182,7 @@ async def _end_of(id_: int, watch: Watch, seconds: float | None) -> End:
 
 def outcome(id_: int, end: End) -> Any:
     """What the end of a job is for who has waited for it."""
-    told = f": {_last_line(end.error)}" if end.error else ""
+    told = f": {headline(end.error)}" if end.error else ""
     match end.state:
         case None:
             raise JobDeleted(f"job {id_} was deleted while it was waited for", id_)
@@ -191,11 +192,6 @@ def outcome(id_: int, end: End) -> Any:
             raise JobDiscarded(f"job {id_} was discarded{told}", id_, end.error)
         case _:
             return None if end.result is None else json.loads(end.result)
-
-
-def _last_line(text: str) -> str:
-    """Where a traceback says what it is about."""
-    return text.strip().rpartition("\n")[2][:500]
 
 
 def checked_seconds(timeout: object) -> float | None:

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Float,
     Integer,
     Select,
-    Text,
     bindparam,
     case,
     cast,
@@ -27,8 +26,9 @@ from sqlalchemy import (
 )
 
 from sqla_oban.queries.available import LANES
-from sqla_oban.queries.browse import epoch
+from sqla_oban.queries.browse import epoch, last_error, lists_errors
 from sqla_oban.queries.expressions import JOBS, constant, in_states, now, seconds, statement_time
+from sqla_oban.queries.headline import headline_of
 from sqla_oban.states import FINAL, JobState
 
 MOST: Final = 20_000
@@ -203,7 +203,7 @@ def _waiting() -> Select[Any]:
 
 
 def failures() -> Select[Any]:
-    """The newest jobs that failed, gathered by worker and by the first line of what was wrong."""
+    """The newest jobs that failed, gathered by worker and by what was wrong, in one line."""
     newest = union_all(
         *(
             select(JOBS.c.id, JOBS.c.worker, JOBS.c.state, JOBS.c.errors, JOBS.c.attempted_at)
@@ -215,10 +215,13 @@ def failures() -> Select[Any]:
             for state, order in ((JobState.DISCARDED, JOBS.c.discarded_at), (JobState.RETRYABLE, JOBS.c.scheduled_at))
         )
     ).subquery("newest")
-    array = func.jsonb_typeof(func.to_jsonb(newest.c.errors)) == constant("array")
-    told = newest.c.errors.op("->")(-1).op("->>", return_type=Text())(constant("error"))
-    line = func.left(func.split_part(func.coalesce(told, constant("")), literal_column(r"E'\n'", Text()), 1), 200)
-    rows = select(newest, line.label("line")).where(array).subquery("rows")
+    read_once: ColumnElement[int] = literal_column(
+        "0"
+    )  # an offset: the text would be unpacked anew for each step of its expression
+    told = select(newest, last_error(newest).label("told")).where(lists_errors(newest)).offset(read_once)
+    failed = told.subquery("told")
+    line = func.coalesce(headline_of(failed.c.told), constant("")).label("line")
+    rows = select(failed, line).subquery("rows")
     return (
         select(
             rows.c.worker,

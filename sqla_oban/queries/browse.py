@@ -32,6 +32,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqla_oban.queries.available import LANES
 from sqla_oban.queries.expressions import JOBS, constant, in_states, now
 from sqla_oban.queries.filters import JobFilter, columns_of, conditions
+from sqla_oban.queries.headline import headline_of
 from sqla_oban.states import JobState
 
 WINDOW: Final = 10_000
@@ -160,16 +161,26 @@ def newest() -> Select[Any]:
 def summary(jobs: FromClause) -> list[ColumnElement[Any]]:
     """What a list shows of a job; moments in seconds since 1970, because PostgreSQL's may be none of Python's."""
     small = func.pg_column_size(jobs.c.args) <= literal(EXCERPT)
-    error = func.left(jobs.c.errors.op("->")(-1).op("->>", return_type=Text())(constant("error")), literal(400))
-    array = func.jsonb_typeof(func.to_jsonb(jobs.c.errors)) == constant("array")
+    error = headline_of(last_error(jobs))
     return [
         *(jobs.c.id, cast(jobs.c.state, Text).label("state"), jobs.c.queue, jobs.c.worker),
         *(jobs.c.attempt, jobs.c.max_attempts, jobs.c.priority, jobs.c.tags, jobs.c.attempted_by),
         case((small, cast(jobs.c.args, Text))).label("args"),
-        case((array, error)).label("error"),
+        error.label("error"),
         *(epoch(jobs.c[moment]).label(moment) for moment in MOMENTS),
         epoch(now()).label("now"),
     ]
+
+
+def last_error(jobs: FromClause) -> ColumnElement[str]:
+    """The text of a job's last error; NULL where there is none."""
+    told = jobs.c.errors.op("->")(-1).op("->>", return_type=Text())(constant("error"))
+    return case((lists_errors(jobs), told))
+
+
+def lists_errors(jobs: FromClause) -> ColumnElement[bool]:
+    """Whether `errors` of a job is a list, as Oban writes it."""
+    return func.jsonb_typeof(func.to_jsonb(jobs.c.errors)) == constant("array")
 
 
 def epoch(moment: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -1,7 +1,8 @@
 """What all pages of one dashboard have in common."""
 
+import asyncio
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
@@ -17,7 +18,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
-    """A dashboard's settings, and its way to the database."""
+    """A dashboard's settings, and its way to the database.
+
+    Attributes:
+        leaving: set when the server is about to end.
+    """
 
     oban: SqlaOban
     reader: Reader
@@ -27,6 +32,7 @@ class Board:
     args: Redaction
     meta: Redaction
     refresh: float
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def ask(self, question: Callable[..., T], *arguments: Hashable, **options: Hashable) -> T:
         """The answer to a question of `control.watch`, from the database or from a moment ago."""

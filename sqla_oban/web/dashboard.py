@@ -85,11 +85,13 @@ def dashboard(
         meta=meta,
         refresh=refresh,
     )
-    return Starlette(
+    app = Starlette(
         routes=[*([] if metrics is None else [metrics_page(board, "/metrics", metrics)]), *_routes(board)],
         middleware=[Middleware(Guard)],
         exception_handlers={HTTPException: partial(_explain, board)},
     )
+    app.state.leaving = board.leaving
+    return app
 
 
 def _routes(board: Board) -> list[BaseRoute]:

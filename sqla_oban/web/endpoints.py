@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from sqla_oban import telemetry
-from sqla_oban.errors import InvalidSelection, JobNotFound, ObanError, TooSlow, UnknownCron, reason
+from sqla_oban.errors import InvalidSelection, JobNotFound, ObanError, SchemaMismatch, TooSlow, UnknownCron, reason
 from sqla_oban.telemetry.events import OperatorActed
 from sqla_oban.web import csrf, links, notice
 from sqla_oban.web.actions import Action, allowed, permissions
@@ -73,7 +73,7 @@ def page(board: Board, path: str, show: Show, *, action: Action = Action.READ) -
             async def fresh() -> str:
                 return changing(board, request, await show(board, request), can, token)
 
-            return stream(fresh, every=board.refresh)
+            return stream(fresh, every=board.refresh, leaving=board.leaving)
         response = HTMLResponse(whole(board, request, view, can, token), view.status)
         csrf.keep(request, response, token)
         notice.drop(request, response)
@@ -154,7 +154,7 @@ async def explained(work: Awaitable[T]) -> T:
         raise HTTPException(400, str(error)) from None
     except (JobNotFound, UnknownCron) as error:
         raise HTTPException(404, str(error)) from None
-    except TooSlow as error:
+    except (TooSlow, SchemaMismatch) as error:
         raise HTTPException(503, str(error)) from None
     except (SQLAlchemyError, OSError) as error:
         if isinstance(error, DBAPIError) and (getattr(error.orig, "sqlstate", None) or "").startswith(BAD_DATA):

@@ -1,10 +1,12 @@
 """Pages that stay up to date: server-sent events with the part of a page that changes.
 
 A stream ends after a minute, and the browser asks for it again: so what a visitor may see is decided anew, and nobody
-who has left is written to for long. The questions are shared among all who look (`shared`).
+who has left is written to for long. It ends with the server too, which would wait for it. The questions are
+shared among all who look (`shared`).
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final
@@ -23,20 +25,22 @@ AGAIN: Final = 1_000
 """Milliseconds after which a browser asks anew."""
 
 
-def stream(render: Callable[[], Awaitable[str]], *, every: float) -> StreamingResponse:
-    """An answer that sends what `render` returns, every so many seconds, whenever it has changed."""
+def stream(render: Callable[[], Awaitable[str]], *, every: float, leaving: asyncio.Event) -> StreamingResponse:
+    """An answer that sends what `render` returns, every so many seconds, if it has changed; until `leaving` is set."""
     return StreamingResponse(
-        _events(render, every),
+        _events(render, every, leaving),
         media_type="text/event-stream",
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},  # a proxy shall pass it on at once
     )
 
 
-async def _events(render: Callable[[], Awaitable[str]], every: float) -> AsyncGenerator[str, None]:
+async def _events(
+    render: Callable[[], Awaitable[str]], every: float, leaving: asyncio.Event
+) -> AsyncGenerator[str, None]:
     loop = asyncio.get_running_loop()
     ends, last = loop.time() + LASTS, ""
     yield f"retry: {AGAIN}\n\n"
-    while loop.time() < ends:
+    while loop.time() < ends and not leaving.is_set():
         try:
             html = await render()
         except (ObanError, SQLAlchemyError, OSError) as error:
@@ -45,7 +49,8 @@ async def _events(render: Callable[[], Awaitable[str]], every: float) -> AsyncGe
         else:
             yield event("page", html) if html != last else ": as before\n\n"
             last = html
-        await asyncio.sleep(every)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(leaving.wait(), every)
 
 
 def event(kind: str, data: str) -> str:

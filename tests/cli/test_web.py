@@ -1,12 +1,16 @@
 """`sqla-oban web`: the dashboard from the command line."""
 
+import re
+import signal
+import socket
 from pathlib import Path
 
 import httpx
 import pytest
 from sqlalchemy import URL
 
-from tests.cli.command import run
+from tests.cli.command import TIMEOUT, refused, run
+from tests.cli.command import running as under_way
 from tests.cli.test_main import uninstall
 from tests.examples.server import free_port, running, wait_until
 
@@ -25,7 +29,28 @@ def test_it_serves_the_dashboard_read_only_unless_told_otherwise(
         assert ("Pause all" in httpx.get(f"{url}/queues").text) == write
         assert httpx.get(f"{url}/metrics").status_code == (200 if write else 404)
         assert httpx.get(url, headers={"host": "evil.example"}).status_code == 400  # DNS that was made to lead here
-    assert ("read-only" in log.read_text()) == (not write)
+    assert ("read-only; --write lets" in log.read_text()) == (not write)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_silence_though_a_page_is_open(number: signal.Signals, database_url: URL) -> None:
+    address = database_url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with under_way("web", "--port", "0", "--url", address) as web:
+        web.read_until("The dashboard is at ")
+        url = re.findall("http://[^/]*/", web.said)[0]
+        with httpx.stream("GET", f"{url}?live=1", timeout=TIMEOUT) as page:
+            said = page.iter_lines()
+            assert "event: page" in said
+            web.process.send_signal(number)
+            list(said)
+        assert web.end() == (0, "")
+
+
+def test_a_port_that_is_taken_is_one_sentence(database_url: URL) -> None:
+    address = database_url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        said = refused("web", "--url", address, "--port", str(taken.getsockname()[1]))
+    assert "another port is chosen by --port" in said
 
 
 def test_it_lets_nobody_else_write() -> None:

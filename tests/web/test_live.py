@@ -65,7 +65,7 @@ async def test_a_stream_tells_of_trouble_and_goes_on() -> None:
             raise answer
         return str(answer)
 
-    stream = live._events(render, 0)
+    stream = live._events(render, 0, asyncio.Event())
     said = [await anext(stream) for _ in range(5)]
     await stream.aclose()
     assert said[1:] == [

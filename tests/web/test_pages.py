@@ -1,6 +1,7 @@
 """What the pages show, of whatever is stored."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -13,11 +14,13 @@ from sqla_oban import JobState, SqlaOban, Workflow
 from sqla_oban.doctor.finding import Finding, Verdict
 from sqla_oban.engine.heartbeat import VERSION
 from sqla_oban.telemetry import hidden, only
+from sqla_oban.telemetry.events import JobFailed
 from sqla_oban.web import dashboard
 from sqla_oban.web.guard import POLICY
 from sqla_oban.web.pages import health
 from tests.queries.table import PAST, Table, ago
-from tests.shop import noop
+from tests.shop import fail, noop
+from tests.support import Recorder, both_drivers, enqueue, eventually
 from tests.web.conftest import TRACE, everything
 
 HOSTILE = "<script>alert(1)</script>\"'&"
@@ -160,6 +163,24 @@ async def test_a_failure_leads_from_the_overview_to_its_traceback(table: Table, 
     assert "bank.py, line 7" in await visit().get(f"/jobs/{job}")
 
 
+@both_drivers
+async def test_what_a_worker_raised_stands_wherever_its_job_is_listed(
+    engine: AsyncEngine, start: Any, events: Recorder, visit: Any
+) -> None:
+    await start(queues={"default": 2})
+    (job,) = await enqueue(engine, fail.with_options(max_attempts=1).new("the bank\ndoes not answer"))
+    await events.wait_for(JobFailed, id=job)
+    visitor = visit()
+
+    async def listed() -> bool:
+        return "data-row" in await visitor.get("/jobs?state=discarded")
+
+    await eventually(listed, "the job to be told of")
+    for path in ("/", "/jobs?state=discarded", f"/jobs/{job}"):
+        html = await visitor.get(path)
+        assert re.findall('(?:errorline"|<summary><b)>(.*?)<', html) == ["ValueError: the bank"]
+
+
 @pytest.mark.parametrize("host", [FastAPI(), Starlette()], ids=["fastapi", "starlette"])
 async def test_it_works_under_a_prefix(host: Any, engine: AsyncEngine, table: Table, visit: Any) -> None:
     job = await table.add(state="'discarded'", discarded_at=PAST)
@@ -179,6 +200,22 @@ async def test_a_question_that_takes_too_long_is_told_so(table: Table, engine: A
     async with engine.connect() as other, other.begin():
         await other.exec_driver_sql("LOCK oban_jobs IN ACCESS EXCLUSIVE MODE")
         assert "longer than 0.2 seconds" in await visit(timeout=0.2).get("/jobs", 503)
+
+
+async def test_that_the_tables_are_missing_is_said_with_what_to_do(engine: AsyncEngine, visit: Any) -> None:
+    visitor = visit(dashboard(SqlaOban(engine, schema="nowhere"), timeout=20))
+    for path in ("/", "/jobs", "/jobs/1", "/workflows", "/queues", "/crons", "/nodes"):
+        html = await visitor.get(path, 503)
+        assert "no sqla_oban tables" in html
+        assert "sqla-oban migrate" in html
+
+
+async def test_a_job_that_failed_twice_is_one_that_failed(table: Table, visit: Any) -> None:
+    twice = TRACE.replace("}]", '}, {"at": "2026-01-01T10:01:00.000000Z", "attempt": 2, "error": "TypeError: no"}]')
+    job = await table.add(worker="'shop.charge'", state="'retryable'", attempt="2", errors=twice, attempted_at=ago(5))
+    overview = " ".join((await visit().get("/")).split())
+    assert re.search(r"<span>Failed jobs</span><strong[^>]*>1<", overview)
+    assert "none that ended, among the newest jobs" in await visit().get(f"/jobs/{job}")
 
 
 async def test_health_tells_the_worst_first_with_what_to_do_about_it(stored: dict[str, int], visit: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from sqla_oban.cli.app import found, imported
@@ -24,6 +25,7 @@ from sqla_oban.cli.options import (
     url_option,
 )
 from sqla_oban.cli.runner import configured_runner
+from sqla_oban.control.missing import mismatch
 from sqla_oban.control.watch.reader import Reader
 from sqla_oban.runner import SqlaOban
 
@@ -58,7 +60,12 @@ def operating(work: Work) -> Callable[..., None]:
 
 async def _do(work: Work, configuration: Configuration, target: Any, output: Output, options: dict[str, Any]) -> None:
     async with configured_runner(configuration, target) as oban:
-        await work(oban, output, **options)
+        try:
+            await work(oban, output, **options)
+        except DBAPIError as error:
+            if (why := await mismatch(error, oban.engine, oban.settings.schema)) is not None:
+                raise why from None
+            raise
 
 
 async def answer(oban: SqlaOban, question: Callable[[Session], T]) -> T:

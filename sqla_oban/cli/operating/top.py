@@ -18,6 +18,7 @@ from sqla_oban.cli.operating.queues import HEADINGS, rows
 from sqla_oban.control.queue_info import QueueInfo
 from sqla_oban.control.watch.browsing import JobSummary, browse
 from sqla_oban.control.watch.depths import Depth
+from sqla_oban.engine.interrupts import until_asked
 from sqla_oban.queries.filters import JobFilter
 from sqla_oban.runner import SqlaOban
 from sqla_oban.states import JobState
@@ -79,7 +80,7 @@ async def top(oban: SqlaOban, output: Output, *, interval: float, once: bool) ->
     elif once:
         console().print(snapshot.shown())
     else:
-        await _watch(oban, snapshot, interval)
+        await until_asked(_watch(oban, snapshot, interval))
 
 
 async def _watch(oban: SqlaOban, snapshot: Snapshot, interval: float) -> None:

@@ -24,7 +24,7 @@ class JobSummary:
 
     Attributes:
         args: as JSON, or None where they are too long for a list.
-        error: the beginning of the last one.
+        error: what the last one says, in one line.
         moments: by the name of the column, in seconds since 1970; those that have come.
         now: when this was read, by the clock of the database.
     """

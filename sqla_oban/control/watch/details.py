@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from sqla_oban.control.selection import LARGEST
 from sqla_oban.control.watch.browsing import moments
 from sqla_oban.outcomes import RESULT
+from sqla_oban.queries.headline import headline
 from sqla_oban.queries.show import CRON_RUNS, RUNS_OF_WORKER, SHOW
 from sqla_oban.states import JobState
 
@@ -52,6 +53,11 @@ class Failure:
     at: str
     attempt: str
     text: str
+
+    @property
+    def headline(self) -> str:
+        """What was wrong, in one line."""
+        return headline(self.text)
 
 
 @dataclass(frozen=True, slots=True)

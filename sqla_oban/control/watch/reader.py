@@ -7,6 +7,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
+from sqla_oban.control.missing import mismatch
 from sqla_oban.errors import TooSlow
 from sqla_oban.models import Scope
 from sqla_oban.queries.bounds import PATIENCE, bounds
@@ -30,6 +31,7 @@ class Reader:
 
     def __init__(self, engine: AsyncEngine, scope: Scope, *, timeout: float = PATIENCE) -> None:
         self._engine = engine
+        self._schema = scope.schema
         self._options = {
             "isolation_level": "READ COMMITTED",  # with an engine in AUTOCOMMIT, there would be no transaction
             **({} if scope.schema is None else {"schema_translate_map": {None: scope.schema}}),
@@ -41,6 +43,7 @@ class Reader:
 
         Raises:
             TooSlow: a statement of it took longer than it may.
+            SchemaMismatch: the tables are missing, or of another version.
         """
         try:
             async with AsyncSession(self._engine) as session, session.begin():
@@ -52,4 +55,6 @@ class Reader:
                 raise TooSlow(
                     f"PostgreSQL took longer than {self._timeout:g} seconds; ask for less, or raise the timeout"
                 ) from None
+            if (why := await mismatch(error, self._engine, self._schema)) is not None:
+                raise why from None
             raise

@@ -202,3 +202,14 @@ def test_a_job_that_python_cannot_read_is_one_sentence(columns: dict[str, str], 
     done = cli("jobs", "show", str(add(**columns)))
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert "job 1 holds a value that Python cannot read" in done.err
+
+
+MISSED = ["jobs list", "jobs show 1", "jobs cancel 1", "jobs retry --all --yes", "queues list", "top", "workflows list"]
+
+
+@pytest.mark.parametrize("command", MISSED)
+def test_that_the_tables_are_missing_is_said_with_what_to_do(command: str, cli: Command) -> None:
+    done = cli(*command.split(), "--schema", "nowhere")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("Error: the database has no sqla_oban tables")
+    assert done.err.count("\n") == 1
