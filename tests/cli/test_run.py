@@ -242,6 +242,23 @@ def test_an_application_that_fails_while_it_is_imported_shows_where_and_why(
     assert f"importing cli_run_broken failed at cli_run_broken.py, {complaint}" in said
 
 
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_an_address_without_a_driver_shows_the_applications_line_and_what_to_write(driver: str, tmp_path: Path) -> None:
+    """SQLAlchemy's newest takes psycopg for it, those before psycopg2; its functions are wrapped by code of no file."""
+    lines = (
+        "import sys",
+        f"sys.modules[{driver!r}] = None",
+        "from sqlalchemy.ext.asyncio import create_async_engine",
+        f"engine = create_async_engine('postgresql+{driver}://localhost/shop')",
+    )
+    (tmp_path / "cli_run_driver.py").write_text("\n".join(lines))
+    said = refused("run", "--app", "cli_run_driver:oban", cwd=tmp_path)
+    assert f"failed at cli_run_driver.py, line 4, `{lines[3]}`: ModuleNotFoundError: " in said
+    assert said.endswith(
+        "; write the address as postgresql+asyncpg://, or as postgresql+psycopg:// and install sqla-oban[psycopg]\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
