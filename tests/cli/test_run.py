@@ -74,6 +74,25 @@ class Broken:
 broken = Broken()
 """
 
+QUEUES = """
+import os
+
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from sqla_oban import SqlaOban, job
+
+
+@job(name="cli_run.near", queue="near")
+async def near() -> None: ...
+
+
+@job(name="cli_run.away", queue="away")
+async def away() -> None: ...
+
+
+oban = SqlaOban(create_async_engine(os.environ["DATABASE"]), queues={"near": 1, "media": 1})
+"""
+
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
@@ -141,6 +160,30 @@ def test_only_the_queues_that_are_named_run(here: Path, database: str) -> None:
         assert process.end()[0] == 0
     assert "never" not in process.said
     assert states(database, by="queue") == {"default": "available", "media": "completed"}
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ((), ["so that jobs wait for another node: away (as of cli_run.away)"]),
+        (
+            ("--queues", "near,naer:1"),
+            ["no imported worker has the queue 'naer', which runs here; did you mean 'near'?"],
+        ),
+        (("--queues", "near,media:1"), []),
+    ],
+)
+def test_queues_that_workers_and_the_runner_do_not_share_are_told_at_the_start(
+    options: tuple[str, ...], warned: list[str], here: Path, database: str
+) -> None:
+    (here / "cli_run_queues.py").write_text(QUEUES)
+    with running("run", "--app", "cli_run_queues:oban", *options, cwd=here, DATABASE=database) as process:
+        process.read_until("runs as node")
+        process.process.terminate()
+        code, logged = process.end()
+    lines = [line for line in logged.splitlines() if "WARNING sqla_oban.cli.run: " in line]
+    assert (code, len(lines)) == (0, len(warned)), logged
+    assert all(line.endswith(words) for line, words in zip(lines, warned, strict=True)), lines
 
 
 def test_without_an_application_the_url_and_the_queues_make_a_runner(here: Path, database: str, url: str) -> None:
