@@ -109,14 +109,15 @@ def _is_or_holds(name: str | None, module: str) -> bool:
 
 
 def _frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """Where in foreign code `error` came up: without this file, and without the machinery of imports."""
+    """Where in foreign code `error` came up: without this file, the machinery of imports, and code of no file.
+
+    The last is written while a program runs, as `<frozen importlib._bootstrap>` or by SQLAlchemy's decorators.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     return [
         frame
         for frame in frames
-        if frame.filename != __file__
-        and not frame.filename.startswith("<frozen ")
-        and frame.filename != importlib.__file__
+        if frame.filename not in (__file__, importlib.__file__) and not frame.filename.startswith("<")
     ]
 
 
@@ -132,7 +133,16 @@ def _told(error: BaseException) -> str:
     if not own:
         return f": {words}"
     line = linecache.getline(own[-1].filename, own[-1].lineno or 0).strip()
-    return f" at {_short(own[-1].filename)}, line {own[-1].lineno}, `{line}`: {words}"
+    return f" at {_short(own[-1].filename)}, line {own[-1].lineno}, `{line}`: {words}{_missing_driver(error)}"
+
+
+def _missing_driver(error: BaseException) -> str:
+    """What to do where the address of an engine names no driver that is installed."""
+    if isinstance(error, ModuleNotFoundError) and error.name in ("psycopg", "psycopg2"):
+        return (
+            "; write the address as postgresql+asyncpg://, or as postgresql+psycopg:// and install sqla-oban[psycopg]"
+        )
+    return ""
 
 
 def _short(file: str) -> str:

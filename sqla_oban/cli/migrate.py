@@ -6,13 +6,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL, Connection, text
 
 from sqla_oban import migrations
 from sqla_oban.cli.address import opened, parsed
 from sqla_oban.cli.configuration import Configuration, configured
 from sqla_oban.cli.failure import explained
 from sqla_oban.cli.options import config_option, required_url, url_option
+
+HISTORY = text(
+    "SELECT to_regclass('alembic_version') IS NOT NULL OR EXISTS (SELECT FROM pg_class c "
+    "JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = :home AND relname = 'alembic_version')"
+)
+"""Whether alembic keeps its history where a connection finds it, or beside the tables."""
 
 
 @click.command()
@@ -31,6 +37,11 @@ from sqla_oban.cli.options import config_option, required_url, url_option
     is_flag=True,
     help="With --sql: build indexes outside of the transaction, as is done without --sql where the table has rows.",
 )
+@click.option(
+    "--beside-alembic",
+    is_flag=True,
+    help="Go on where alembic keeps a history of the database, although the next one made by it will lack the tables.",
+)
 @config_option
 def migrate(
     file: Path | None,
@@ -41,11 +52,12 @@ def migrate(
     *,
     sql: bool,
     concurrently: bool,
+    beside_alembic: bool,
 ) -> None:
     """Make the tables of sqla_oban, or bring them up to the version that this release needs.
 
     Tables that oban.py or Oban for Elixir made are adopted, with every job in them. For databases without a migration
-    history of their own: where alembic keeps one, let it have the revision.
+    history of their own: where alembic keeps one, it is refused, because a revision is to have the tables.
     """
     if start is not None and not sql:
         raise click.UsageError("--from goes with --sql: a database says itself which version it has.")
@@ -56,14 +68,34 @@ def migrate(
         if sql:
             click.echo(asyncio.run(_script(configuration, start, to, concurrently=concurrently)))
         else:
-            click.echo(asyncio.run(_migrate(parsed(required_url(configuration)), configuration.schema, to)))
+            address = parsed(required_url(configuration))
+            click.echo(asyncio.run(_migrate(address, configuration.schema, to, beside_alembic=beside_alembic)))
 
 
-async def _migrate(address: URL, schema: str | None, to: int | None) -> str:
+async def _migrate(address: URL, schema: str | None, to: int | None, *, beside_alembic: bool) -> str:
     async with opened(address) as engine, engine.connect() as connection:
+        if not beside_alembic:
+            await connection.run_sync(_leave_to_alembic, schema, to)
         told = await connection.run_sync(_bring_up, schema, to)
         await connection.commit()
         return told
+
+
+def _leave_to_alembic(connection: Connection, schema: str | None, to: int | None) -> None:
+    """Make sure that no history of alembic's is to have what there is to do.
+
+    Raises:
+        ClickException: it is. Autogenerate writes what a database lacks: tables that are made beside the history get
+            into no revision, and the next database is made without them.
+    """
+    target = migrations.required_version() if to is None else to
+    if migrations.current_version(connection, schema=schema) >= target:
+        return
+    if connection.scalar(HISTORY, {"home": migrations.home_of(connection, schema)}):
+        raise click.ClickException(
+            "alembic keeps a history of this database, and a revision is to have the tables: run `alembic revision "
+            "--autogenerate`, if none has them yet, then `alembic upgrade head`; or say --beside-alembic"
+        )
 
 
 def _bring_up(connection: Connection, schema: str | None, to: int | None) -> str:

@@ -1,7 +1,9 @@
 """`sqla-oban run`."""
 
 import asyncio
+import logging
 import sys
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,8 @@ from sqla_oban.cli.options import (
     refuse_url_beside_app,
     runner_options,
 )
-from sqla_oban.cli.runner import configured_runner
+from sqla_oban.cli.placement import unserved, unused
+from sqla_oban.cli.runner import adjusted, given_runner
 from sqla_oban.cli.supervised import Line, run_supervised
 from sqla_oban.cli.supervisor import Supervisor
 from sqla_oban.engine.interrupts import leave_when_asked
@@ -36,6 +39,10 @@ from sqla_oban.errors import reason
 from sqla_oban.runner import SqlaOban
 from sqla_oban.settings.checks import whole
 from sqla_oban.telemetry.events import RunnerStarted
+from sqla_oban.workers.definition import Definition
+from sqla_oban.workers.registry import REGISTRY
+
+log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -62,12 +69,13 @@ def run(file: Path | None, line: Line | None, **options: Any) -> None:
         if line is None and (number := configuration.processes or 1) > 1:
             write_log(configuration.log_level, configuration.log_format)
             sys.exit(asyncio.run(_supervise(number)))
+        before = set(REGISTRY)
         for module in configuration.imports:
             imported(module)
         target = None if configuration.app is None else found(configuration.app)
         write_log(configuration.log_level, configuration.log_format)
         with configuration.loop.runner() as runner:
-            runner.run(_run(configuration, target, line))
+            runner.run(_run(configuration, target, line, before))
 
 
 def _check_usage(configuration: Configuration, *, url: str | None) -> None:
@@ -82,19 +90,31 @@ async def _supervise(number: int) -> int:
     return await Supervisor(sys.argv[1:], number).run()
 
 
-async def _run(configuration: Configuration, target: Any, line: Line | None) -> None:
-    async with configured_runner(configuration, target) as oban:
+async def _run(configuration: Configuration, target: Any, line: Line | None, before: Collection[str]) -> None:
+    async with given_runner(configuration, target) as given:
+        oban = adjusted(given, configuration)
         if line is not None:
-            oban = oban.with_options(node=f"{oban.node}.{line.number}")  # noqa: PLW2901
+            oban = oban.with_options(node=f"{oban.node}.{line.number}")
         if not oban.settings.queues and not oban.settings.leadership:
             raise click.ClickException("the application runs no queues; say which with --queues, as in default:10")
         await knock(oban.engine)
+        if line is None or line.number == 1:
+            workers = [worker for worker in REGISTRY.definitions() if worker.name not in before]
+            _warn_of_queues(workers, given, oban, chosen=configuration.queues is not None)
         telemetry.attach(lambda _: click.echo(_introduction(oban)), RunnerStarted)
         try:
             async with observed(oban, configuration, number=1 if line is None else line.number):
                 await (oban.run() if line is None else run_supervised(oban, line))
         except OSError as error:  # a server that went away between the knock and the start
             raise click.ClickException(f"the runner could not start: {reason(error)}") from None
+
+
+def _warn_of_queues(workers: Collection[Definition], given: SqlaOban, oban: SqlaOban, *, chosen: bool) -> None:
+    """Who chooses queues leaves others out on purpose, and may mistype one."""
+    running = oban.settings.queues
+    if running:
+        for words in unused(workers, running, given.settings.queues) if chosen else unserved(workers, running):
+            log.warning(words)
 
 
 def _introduction(oban: SqlaOban) -> str:

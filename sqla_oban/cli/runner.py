@@ -20,25 +20,36 @@ PLAIN = ("schema", "listen_url", "node", "name", "leadership", "shutdown_grace_p
 
 @contextlib.asynccontextmanager
 async def configured_runner(configuration: Configuration, target: Any) -> AsyncIterator[SqlaOban]:
-    """The runner, not started; its engine is disposed of at the end, with the process.
-
-    Args:
-        configuration: what counts more than what the application says.
-        target: what --app names; None for a plain runner on the url of the configuration.
+    """The runner as `given_runner` has it, with what the configuration says of it.
 
     Raises:
         ClickException: the application or the database is not to be had.
         ConfigurationError: the configuration does not fit the application's.
     """
+    async with given_runner(configuration, target) as oban:
+        yield adjusted(oban, configuration)
+
+
+@contextlib.asynccontextmanager
+async def given_runner(configuration: Configuration, target: Any) -> AsyncIterator[SqlaOban]:
+    """The application's own, or a plain one, not started; its engine is disposed of at the end, with the process.
+
+    Args:
+        configuration: names the application or the database.
+        target: what --app names; None for a plain runner on the url of the configuration.
+
+    Raises:
+        ClickException: the application or the database is not to be had.
+    """
     if target is None:
         assert configuration.url is not None
         pooled = configuration.listen_url is not None
         async with opened(parsed(configuration.url), pooled=pooled) as engine:
-            yield adjusted(SqlaOban(engine), configuration)
+            yield SqlaOban(engine)
         return
     oban = await made(target, str(configuration.app))
     try:
-        yield adjusted(oban, configuration)
+        yield oban
     finally:
         await oban.engine.dispose()
 

@@ -172,8 +172,9 @@ def check_version(connection: Connection, *, schema: str | None = None) -> None:
     if current < required:
         have = f"has version {current} of the sqla_oban tables" if current else "has no sqla_oban tables"
         raise SchemaMismatch(
-            f"the database {have} and this release needs version {required}: run `alembic upgrade head` where your "
-            "history has a revision for it, else `sqla-oban migrate --url ...`"
+            f"the database {have} and this release needs version {required}: with alembic run `alembic revision "
+            "--autogenerate`, if no revision has it yet, then `alembic upgrade head`; without alembic run "
+            "`sqla-oban migrate --url ...`"
         )
     if current > required:
         raise SchemaMismatch(

@@ -131,6 +131,23 @@ def test_a_refusal_of_the_database_is_one_sentence_and_leaves_nothing_half_done(
     assert contents() == before
 
 
+@pytest.mark.parametrize("home", ["public", "jobs"])
+def test_a_history_of_alembics_is_to_have_the_tables(
+    home: str, url: str, empty_database: URL, contents: Callable[[], Contents]
+) -> None:
+    """Else autogenerate has nothing to write, and the next database is made without them."""
+    execute(empty_database, "CREATE SCHEMA jobs")
+    execute(empty_database, f"CREATE TABLE {home}.alembic_version (version_num text)")
+    before = contents()
+    complaint = refused("migrate", "--url", url, "--schema", "jobs")
+    assert "run `alembic revision --autogenerate`, if none has them yet, then `alembic upgrade head`" in complaint
+    assert contents() == before
+
+    assert run("migrate", "--url", url, "--schema", "jobs", "--beside-alembic").returncode == 0
+    assert version_in(empty_database, "jobs") == NEWEST
+    assert run("migrate", "--url", url, "--schema", "jobs").returncode == 0, "there was nothing to do"
+
+
 def test_tables_from_the_future_are_refused(url: str, empty_database: URL) -> None:
     run("migrate", "--url", url)
     execute(empty_database, "COMMENT ON CONSTRAINT oban_jobs_pkey ON oban_jobs IS 'sqla_oban\\:99'")

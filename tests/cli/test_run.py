@@ -74,6 +74,25 @@ class Broken:
 broken = Broken()
 """
 
+QUEUES = """
+import os
+
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from sqla_oban import SqlaOban, job
+
+
+@job(name="cli_run.near", queue="near")
+async def near() -> None: ...
+
+
+@job(name="cli_run.away", queue="away")
+async def away() -> None: ...
+
+
+oban = SqlaOban(create_async_engine(os.environ["DATABASE"]), queues={"near": 1, "media": 1})
+"""
+
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
@@ -141,6 +160,30 @@ def test_only_the_queues_that_are_named_run(here: Path, database: str) -> None:
         assert process.end()[0] == 0
     assert "never" not in process.said
     assert states(database, by="queue") == {"default": "available", "media": "completed"}
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ((), ["so that jobs wait for another node: away (as of cli_run.away)"]),
+        (
+            ("--queues", "near,naer:1"),
+            ["no imported worker has the queue 'naer', which runs here; did you mean 'near'?"],
+        ),
+        (("--queues", "near,media:1"), []),
+    ],
+)
+def test_queues_that_workers_and_the_runner_do_not_share_are_told_at_the_start(
+    options: tuple[str, ...], warned: list[str], here: Path, database: str
+) -> None:
+    (here / "cli_run_queues.py").write_text(QUEUES)
+    with running("run", "--app", "cli_run_queues:oban", *options, cwd=here, DATABASE=database) as process:
+        process.read_until("runs as node")
+        process.process.terminate()
+        code, logged = process.end()
+    lines = [line for line in logged.splitlines() if "WARNING sqla_oban.cli.run: " in line]
+    assert (code, len(lines)) == (0, len(warned)), logged
+    assert all(line.endswith(words) for line, words in zip(lines, warned, strict=True)), lines
 
 
 def test_without_an_application_the_url_and_the_queues_make_a_runner(here: Path, database: str, url: str) -> None:
@@ -240,6 +283,23 @@ def test_an_application_that_fails_while_it_is_imported_shows_where_and_why(
     (tmp_path / "cli_run_broken.py").write_text(source)
     said = refused("run", "--app", "cli_run_broken:oban", cwd=tmp_path)
     assert f"importing cli_run_broken failed at cli_run_broken.py, {complaint}" in said
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_an_address_without_a_driver_shows_the_applications_line_and_what_to_write(driver: str, tmp_path: Path) -> None:
+    """SQLAlchemy's newest takes psycopg for it, those before psycopg2; its functions are wrapped by code of no file."""
+    lines = (
+        "import sys",
+        f"sys.modules[{driver!r}] = None",
+        "from sqlalchemy.ext.asyncio import create_async_engine",
+        f"engine = create_async_engine('postgresql+{driver}://localhost/shop')",
+    )
+    (tmp_path / "cli_run_driver.py").write_text("\n".join(lines))
+    said = refused("run", "--app", "cli_run_driver:oban", cwd=tmp_path)
+    assert f"failed at cli_run_driver.py, line 4, `{lines[3]}`: ModuleNotFoundError: " in said
+    assert said.endswith(
+        "; write the address as postgresql+asyncpg://, or as postgresql+psycopg:// and install sqla-oban[psycopg]\n"
+    )
 
 
 @pytest.mark.parametrize(

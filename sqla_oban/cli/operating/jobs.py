@@ -1,7 +1,6 @@
 """`sqla-oban jobs`."""
 
 import json
-from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
 
@@ -11,19 +10,17 @@ from rich.text import Text
 from sqla_oban.cli.operating.bulk import CANCEL, DELETE, RETRY, Verb, all_of, each
 from sqla_oban.cli.operating.client import answer, operating
 from sqla_oban.cli.operating.filters import filtered
-from sqla_oban.cli.operating.output import Output, console, moment, safe
-from sqla_oban.control.watch.browsing import JobSummary, browse
+from sqla_oban.cli.operating.listing import listing, summary
+from sqla_oban.cli.operating.output import Output, console, safe
+from sqla_oban.control.watch.browsing import browse
 from sqla_oban.errors import reason
 from sqla_oban.models import Job
 from sqla_oban.models.job import COLUMNS
-from sqla_oban.queries.browse import MOMENTS, WINDOW
+from sqla_oban.queries.browse import WINDOW
 from sqla_oban.queries.filters import JobFilter
 from sqla_oban.runner import SqlaOban
 
 MOST_LISTED: Final = 1_000
-MOST_SHOWN: Final = 200
-"""Characters of a job's arguments in a table."""
-HEADINGS = ("id", "state", "queue", "worker", "attempt", "scheduled", "node", "args")
 
 
 @click.group()
@@ -37,30 +34,20 @@ def jobs() -> None:
 @click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True, help="How many.")
 @click.option("--after", metavar="PAGE", help="Where the page before said that this one begins.")
 async def list_jobs(oban: SqlaOban, output: Output, *, which: JobFilter, limit: int, after: str | None) -> None:
-    """The newest jobs first, or those of one state in its order; moments are in UTC. 10,000 are looked at."""
+    """The newest jobs first, or those of one state in its order; moments are in UTC.
+
+    One call looks through 10,000 jobs for those that fulfil the options. Where there are more it says so, and what to
+    give as --after to go on. With --json args are null where they are larger than 8 kB; `jobs show` has them.
+    """
     page = await answer(oban, partial(browse, wanted=which, cursor=after, size=limit))
     if output.as_json:
         output.dump({"jobs": [summary(job) for job in page.jobs], "after": page.following, "cut": page.cut})
         return
-    output.table(
-        HEADINGS,
-        (
-            (
-                *(job.id, job.state, job.queue, job.worker, f"{job.attempt}/{job.max_attempts}"),
-                *(moment(job.moments.get("scheduled_at")), job.node, _short(job.args)),
-            )
-            for job in page.jobs
-        ),
-    )
+    screen = console()
+    screen.print(listing(page.jobs, screen.width), crop=False)
     if page.following is not None:
         looked = f"{WINDOW:,} jobs were looked at; " if page.cut else ""
         output.warn(f"{looked}there may be more: --after {page.following}")
-
-
-def summary(job: JobSummary) -> dict[str, Any]:
-    """A job in a list, for programs."""
-    fields = {name: value for name, value in asdict(job).items() if name not in ("moments", "now")}
-    return {**fields, **{name: moment(job.moments.get(name)) for name in MOMENTS}}
 
 
 @jobs.command()
@@ -115,10 +102,6 @@ _verb(DELETE, "Delete jobs that do not run.")
 def _fields(job: Job) -> dict[str, Any]:
     first = ("id", "state", "queue", "worker", "args", "meta")
     return {name: getattr(job, name) for name in (*first, *sorted(COLUMNS - {*first, "errors"}), "errors")}
-
-
-def _short(args: str | None) -> str:
-    return "(large)" if args is None else args if len(args) <= MOST_SHOWN else f"{args[:MOST_SHOWN]}…"
 
 
 def _told(error: object) -> str:

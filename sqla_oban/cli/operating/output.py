@@ -66,10 +66,18 @@ def moment(seconds: float | None) -> str | None:
     >>> moment(0.0), moment(1e20), moment(None)
     ('1970-01-01 00:00:00', 'beyond the calendar', None)
     """
+    if seconds is None:
+        return None
+    then = at(seconds)
+    return "beyond the calendar" if then is None else f"{then:%Y-%m-%d %H:%M:%S}"
+
+
+def at(seconds: float) -> datetime | None:
+    """The moment in UTC that is so many seconds after 1970; None where Python's calendar does not have it."""
     try:
-        return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
+        return datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
-        return "beyond the calendar"
+        return None
 
 
 def safe(text: str) -> str:

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from sqla_oban.cli.operating.client import answer, operating
-from sqla_oban.cli.operating.jobs import summary
+from sqla_oban.cli.operating.listing import summary
 from sqla_oban.cli.operating.output import Output, console, moment, safe, table
 from sqla_oban.cli.operating.queues import HEADINGS, rows
 from sqla_oban.control.queue_info import QueueInfo
