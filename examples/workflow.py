@@ -1,14 +1,18 @@
 """A workflow: extract, then load page by page, then report on all of it.
 
-DATABASE_URL=postgresql+asyncpg://... python examples/workflow.py
+    python examples/workflow.py
+
+The extra `testing` brings its PostgreSQL. To use a database of yours, set DATABASE_URL=postgresql+asyncpg://...
 """
 
 import asyncio
 import os
 
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from sqla_oban import Record, SqlaOban, Workflow, current_job, job
+from sqla_oban.migrations import migrate
+from sqla_oban.testing import TemporaryPostgres
 
 
 @job
@@ -40,8 +44,9 @@ def daily_import(day: str) -> Workflow:
     return workflow
 
 
-async def main() -> None:
-    engine = create_async_engine(os.environ["DATABASE_URL"])
+async def main(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.run_sync(migrate)
     async with SqlaOban(engine, queues={"default": 5}) as oban:
         async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
             session.add(workflow := daily_import("2026-11-25"))
@@ -52,4 +57,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    # Not a `with`: the server ends with this program, however that ends.
+    url = os.getenv("DATABASE_URL") or (server := TemporaryPostgres().start()).url()
+    asyncio.run(main(create_async_engine(url)))

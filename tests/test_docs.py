@@ -1,6 +1,7 @@
 """What the documentation says is what the code says."""
 
 import re
+import tomllib
 from pathlib import Path
 
 from sqla_oban.engine import leader
@@ -38,3 +39,20 @@ def test_the_readme_gives_the_two_commands_on_its_first_screen() -> None:
     first_screen = (ROOT / "README.md").read_text().splitlines()[:25]
     assert "pip install -e '.[demo]' && sqla-oban demo" in first_screen
     assert "pip install -e '.[dev]' && pytest" in first_screen
+
+
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+OF_THE_PROJECT = {"bench", "docs", "dev"}
+
+
+def test_every_extra_is_told_of_where_one_installs() -> None:
+    install = (ROOT / "README.md").read_text().split("## Install\n")[1].split("## ")[0]
+    table = (ROOT / "docs" / "index.md").read_text().split("| extra |")[1].split("## ")[0]
+    for extra in EXTRAS.keys() - OF_THE_PROJECT:
+        assert f"`{extra}`" in install
+        assert f"`{extra}`" in table
+
+
+def test_an_extra_that_is_for_a_command_brings_the_command() -> None:
+    for extra in ("web", "demo"):
+        assert any(re.match(r"sqla-oban\[.*\bcli\b.*\]", needed) for needed in EXTRAS[extra]), extra

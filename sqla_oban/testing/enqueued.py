@@ -37,7 +37,8 @@ def all_enqueued(
             pending in a session is flushed first.
         worker: a worker or its name.
         **filters: `queue`, `priority`, `scheduled_at` and `schedule_in` within a second, `args` and `meta` and `tags`
-            that the job's contain, and `state` for jobs in another than those three.
+            that the job's contain, and `state` for jobs in another than those three. With a worker, `args` are what
+            `new` takes, some of them or all, also rows and dates, or another job's.
 
     Raises:
         UnknownOption: there is no such filter.

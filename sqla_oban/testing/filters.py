@@ -9,10 +9,20 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from sqla_oban.errors import UnknownOption
 from sqla_oban.models import Job
-from sqla_oban.models.checks import aware, checked_delay, checked_name, checked_number, checked_state, normal_tags
+from sqla_oban.models.checks import (
+    aware,
+    checked_args,
+    checked_delay,
+    checked_name,
+    checked_number,
+    checked_state,
+    normal_tags,
+)
+from sqla_oban.models.entity import Args
 from sqla_oban.queries.expressions import JOBS, now
 from sqla_oban.states import JobState
 from sqla_oban.testing.names import AnyWorker, name_of
+from sqla_oban.workers import REGISTRY
 from sqla_oban.workers.options import json_object
 
 ENQUEUED = (JobState.AVAILABLE, JobState.SCHEDULED, JobState.SUSPENDED)
@@ -44,12 +54,27 @@ def conditions(worker: AnyWorker | None, filters: Mapping[str, Any], where: str)
     for name in filters:
         if name not in CONDITIONS:
             raise UnknownOption(name, CONDITIONS, where)
-    found = [CONDITIONS[name](value) for name, value in filters.items()]
-    if worker is not None:
-        found.append(Job.worker == name_of(worker))
+    named = None if worker is None else name_of(worker)
+    found = [CONDITIONS[name](value) for name, value in _encoded(named, filters).items()]
+    if named is not None:
+        found.append(Job.worker == named)
     if "state" not in filters:
         found.append(Job.state.in_(ENQUEUED))
     return found
+
+
+def _encoded(worker: str | None, filters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the args as the worker stores them; it may be one that this process does not know."""
+    args = filters.get("args")
+    if worker is None or worker not in REGISTRY or not isinstance(args, Mapping):
+        return filters
+    return {**filters, "args": REGISTRY.get(worker).encode(args)}
+
+
+def _args(value: object) -> ColumnElement[bool]:
+    """The key of an entity is read when the statement executes: what is pending is flushed right before."""
+    args = checked_args(dict(value) if isinstance(value, Mapping) else value)
+    return JOBS.c.args.contains(cast(literal(args, Args()), JSONB))
 
 
 def _at(value: object) -> ColumnElement[bool]:
@@ -64,14 +89,14 @@ def _in(value: float | timedelta) -> ColumnElement[bool]:
     return began.between(type_coerce(JOBS.c.inserted_at, DateTime) - TOLERANCE, now() + TOLERANCE)
 
 
-def _contains(field: str) -> Callable[[Any], ColumnElement[bool]]:
-    return lambda value: JOBS.c[field].contains(cast(literal(json_object(field, value), JSONB), JSONB))
+def _meta(value: object) -> ColumnElement[bool]:
+    return JOBS.c.meta.contains(cast(literal(json_object("meta", value), JSONB), JSONB))
 
 
 CONDITIONS: Mapping[str, Callable[[Any], ColumnElement[bool]]] = {
     "queue": lambda value: Job.queue == checked_name("queue", value),
-    "args": _contains("args"),
-    "meta": _contains("meta"),
+    "args": _args,
+    "meta": _meta,
     "tags": lambda value: Job.tags.contains(normal_tags(value)),
     "priority": lambda value: Job.priority == checked_number("priority", value),
     "state": lambda value: Job.state == checked_state(value),

@@ -21,6 +21,8 @@ from sqla_oban.workers.options import JobOptions
 from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import REGISTRY
 
+NOT_GIVEN = "perform_job() was not given; give it dependencies={{{kind}: ...}}"
+"""What is said of a type that the worker needs."""
 _ids = itertools.count(1)
 
 
@@ -41,8 +43,8 @@ async def perform_job(
         job_or_worker: a job that was made but not added to a session, or a worker or its name.
         args: for a worker: its arguments by name, none by default.
         attempt: which attempt this is; default: the job's own if it has one, else 1.
-        dependencies: what the worker asks for besides its arguments, as `SqlaOban` takes them; also its session:
-            `{AsyncSession: lambda: session}`.
+        dependencies: what the worker asks for besides its arguments, as `SqlaOban` takes them; also its session, or
+            the one that loads rows among its arguments: `{AsyncSession: lambda: session}`. It is closed in the end.
         **options: for a worker: those of `with_options`.
 
     Raises:
@@ -55,7 +57,7 @@ async def perform_job(
     >>> assert await perform_job(Transcode, {"path": "a.mp4"}, attempt=3) == Snooze(60)  # doctest: +SKIP
     """
     job = _job(job_or_worker, args, options)
-    provider = Provider(None, dependencies, model=type(job))
+    provider = Provider(None, dependencies, model=type(job), lacking=NOT_GIVEN)
     own = {name: job.__dict__.get(name) for name in own_columns(class_mapper(type(job)))}
     seen = await witness(_claimed(job, attempt), job.queue or "default", provider, own)
     if seen.error is not None:
@@ -71,7 +73,8 @@ def _job(job_or_worker: JobMixin | AnyWorker, args: Mapping[str, Any] | None, op
     if args is not None and not isinstance(args, Mapping):
         raise InvalidArguments(f"perform_job() takes a dict of args, got {shown(args)}")
     name = name_of(job_or_worker)
-    return REGISTRY.get(name).defaults.with_options(options, "perform_job()").make(name, dict(args or {}))
+    definition = REGISTRY.get(name)
+    return definition.defaults.with_options(options, "perform_job()").make(name, definition.encode(args or {}))
 
 
 def _claimed(job: JobMixin, attempt: int | None) -> Claimed:

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from sqla_oban.errors import DeclarationError, InvalidArguments
+from sqla_oban.models.entity import Entity
 from sqla_oban.workers.codec import Codec
 from sqla_oban.workers.parameters import Parameters, parameters_of
 from sqla_oban.workers.references import Reference
@@ -70,6 +71,14 @@ class Arguments:
             raise InvalidArguments(f"{self._name}{self._signature}: {clash[0]!r} is given twice, a job can store one")
         return {name: self._encoded(name, value) for name, value in (*bound.items(), *rest.items())}
 
+    def encode(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by name, any of them, as they are stored; those of a job, which are so already, as they are.
+
+        Raises:
+            InvalidArguments: one does not fit its annotation.
+        """
+        return {name: self._stored(name, value) for name, value in args.items()}
+
     def decode(self, stored: object) -> dict[str, Any]:
         """The arguments by name from a stored JSON object; of an entity, its key.
 
@@ -109,6 +118,15 @@ class Arguments:
     def _encoded(self, name: str, value: object) -> object:
         converter = self._converter(name)
         return value if converter is None else converter.encode(value)
+
+    def _stored(self, name: str, value: object) -> object:
+        """A dict that does not fit may be what is stored, as of an entity, or a part of that."""
+        try:
+            return value if isinstance(value, Entity) else self._encoded(name, value)
+        except InvalidArguments:
+            if isinstance(value, dict):
+                return value
+            raise
 
     @cached_property
     def _decoders(self) -> dict[str, Callable[[object], Any]]:

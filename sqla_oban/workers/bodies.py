@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from sqla_oban.models import JobMixin
@@ -19,6 +19,9 @@ class Body(Protocol):
     @property
     def parameters(self) -> Parameters:
         """What it takes; looked at when first needed, since annotations may name classes that are defined later."""
+
+    def encode(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by name, any of them, as they are stored; raises InvalidArguments where one does not fit."""
 
     def decode(self, stored: object) -> dict[str, Any]:
         """The arguments by name; raises InvalidArguments where they do not fit."""
@@ -38,6 +41,10 @@ class FunctionBody:
     def parameters(self) -> Parameters:
         """What it takes."""
         return self._arguments.parameters
+
+    def encode(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Each as its parameter stores it."""
+        return self._arguments.encode(args)
 
     def decode(self, stored: object) -> dict[str, Any]:
         """The arguments by name."""
@@ -65,6 +72,10 @@ class ClassBody:
         """
         bare = isinstance(inspect.getattr_static(self._class, "process"), staticmethod | classmethod)
         return provided_besides(1 if bare else 2, self._class.process, f"{self._name}.process")
+
+    def encode(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """As they are: it takes any JSON."""
+        return dict(args)
 
     def decode(self, stored: object) -> dict[str, Any]:
         """None: the job has them, whatever they are."""

@@ -13,7 +13,7 @@ from sqla_oban.outcomes import Cancel
 from sqla_oban.queries.ack import Ack
 from sqla_oban.workers.bodies import Body, MakeJob
 from sqla_oban.workers.completion import settle
-from sqla_oban.workers.providing import Provider
+from sqla_oban.workers.providing import ROWS, Provider
 
 
 @dataclass(slots=True)  # not frozen: one is made for each execution, and that makes it slow
@@ -92,7 +92,7 @@ class Call:
         if session is not None:
             return await session.run_sync(self._load_rows, values)
         async with AsyncExitStack() as stack:
-            own: AsyncSession = await provider.enter(AsyncSession, stack)
+            own: AsyncSession = await provider.enter(AsyncSession, stack, ROWS)
             return await own.run_sync(self._load_detached, values)
 
     def _run_in_thread(self, values: dict[str, Any], surroundings: Surroundings) -> object:
@@ -116,7 +116,7 @@ class Call:
         if session is not None:
             return self._load_rows(session, values)
         with ExitStack() as stack:
-            return self._load_detached(provider.open(Session, stack), values)
+            return self._load_detached(provider.open(Session, stack, ROWS), values)
 
     def _load_detached(self, session: Session, values: dict[str, Any]) -> Cancel | None:
         gone = self._load_rows(session, values)

@@ -286,6 +286,7 @@ def _register(
             module=module_of(target),
             asynchronous=call.asynchronous,
             pinned=options.get("executor") is not None,
+            encode=call.body.encode,
         )
     )
 

@@ -69,6 +69,7 @@ class Definition:
         module: what to import for it to be declared.
         asynchronous: whether its code is awaited.
         pinned: whether `executor` was asked for in the declaration.
+        encode: makes, of some arguments by name, what is stored of them.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Definition:
     module: str = ""
     asynchronous: bool = False
     pinned: bool = False
+    encode: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
 
     def __post_init__(self) -> None:
         """A worker that the crontab could make no job of is refused where it is declared.

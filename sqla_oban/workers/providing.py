@@ -20,6 +20,12 @@ from sqla_oban.errors import NotProvided
 from sqla_oban.models import Job, JobMixin
 
 Factory = Callable[[], Any]
+ASKED = "the worker asks for"
+ROWS = "the rows among the worker's arguments are loaded by"
+"""What is made is for the worker itself, or for its arguments."""
+BY_RUNNER = "this runner cannot make; give it SqlaOban(dependencies={{{kind}: ...}})"
+BY_PROCESS = "its process cannot make; name what returns {{{kind}: ...}} by ProcessSettings(setup=...)"
+"""Who cannot make something, and what to do."""
 
 
 class Injected:
@@ -60,7 +66,7 @@ class Provider:
         dependencies: functions without arguments by the type that they make.
         schema: of the job's table; None for the search path's.
         model: the class of the jobs that workers are given.
-        in_process: whether the workers run in a process that the runner has started for them.
+        lacking: what is said of a type that nothing makes, `{kind}`: who cannot, and what to do.
     """
 
     def __init__(
@@ -70,23 +76,28 @@ class Provider:
         *,
         schema: str | None = None,
         model: type[JobMixin] = Job,
-        in_process: bool = False,
+        lacking: str = BY_RUNNER,
     ) -> None:
         self._factories = {kind: _managed(factory) for kind, factory in (dependencies or {}).items()}
         if session_factory is not None:
             self._factories.setdefault(AsyncSession, session_factory)
         self.schema = schema
         self.model = model
-        self._in_process = in_process
+        self._lacking = lacking
 
-    async def enter(self, kind: Any, stack: AsyncExitStack) -> Any:
+    async def enter(self, kind: Any, stack: AsyncExitStack, purpose: str = ASKED) -> Any:
         """For an async worker: something of type `kind`, which `stack` closes.
+
+        Args:
+            kind: the type.
+            stack: closes it.
+            purpose: what it is for, as an error should say.
 
         Raises:
             NotProvided: the runner was given nothing that makes it.
             whatever making it raises.
         """
-        made = self._factory(kind)()
+        made = self._factory(kind, purpose)()
         if inspect.isawaitable(made):
             made = await made
         match made:
@@ -99,9 +110,9 @@ class Provider:
             case _:
                 return made
 
-    def open(self, kind: Any, stack: ExitStack) -> Any:
+    def open(self, kind: Any, stack: ExitStack, purpose: str = ASKED) -> Any:
         """The same for a sync worker, in its thread."""
-        made = self._factory(kind)()
+        made = self._factory(kind, purpose)()
         match made:
             case Session() | ContextDecorator():
                 return _entered(made, stack)
@@ -114,16 +125,11 @@ class Provider:
             case _:
                 return made
 
-    def _factory(self, kind: Any) -> Factory:
+    def _factory(self, kind: Any, purpose: str) -> Factory:
         try:
             return self._factories[kind]
         except KeyError:
-            raise NotProvided(f"the worker asks for {_name(kind)}, which {self._remedy(_name(kind))}") from None
-
-    def _remedy(self, name: str) -> str:
-        if self._in_process:
-            return f"its process cannot make; name what returns {{{name}: ...}} by ProcessSettings(setup=...)"
-        return f"this runner cannot make; give it SqlaOban(dependencies={{{name}: ...}})"
+            raise NotProvided(f"{purpose} {_name(kind)}, which {self._lacking.format(kind=_name(kind))}") from None
 
 
 def _entered(made: Any, stack: ExitStack | AsyncExitStack) -> Any:

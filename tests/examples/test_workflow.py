@@ -1,18 +1,22 @@
 import re
 
-import pytest
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from examples.workflow import main
+from tests.examples.programs import run
+
+PROGRAM = "workflow.py"
 
 
-async def test_it_reports_on_all_pages(
-    engine: AsyncEngine, database_url: URL, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    address = database_url.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
-    monkeypatch.setenv("DATABASE_URL", address)
-    await main()
-    told = capsys.readouterr().out
+def check(told: str) -> None:
     assert told.startswith("30 rows on 2026-11-25\n")
     assert len(re.findall(r"<br/>completed", told)) == 5
+
+
+def test_it_reports_on_all_pages_of_a_database_that_it_makes_itself() -> None:
+    check(run(PROGRAM))
+
+
+def test_it_does_so_on_a_given_database_as_often_as_it_is_run(url: URL) -> None:
+    given = {"DATABASE_URL": url.render_as_string(hide_password=False)}
+    check(run(PROGRAM, **given))
+    check(run(PROGRAM, **given))

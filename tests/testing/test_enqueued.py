@@ -1,15 +1,16 @@
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from sqla_oban import Job, JobState, SqlaOban
-from sqla_oban.errors import InvalidArguments, InvalidJob, UnknownOption, UnserialisableValue
+from sqla_oban import Job, JobState, Record, SqlaOban, job
+from sqla_oban.errors import InvalidArguments, InvalidEntity, InvalidJob, UnknownOption, UnserialisableValue
 from sqla_oban.testing import all_enqueued, assert_enqueued, drain, refute_enqueued
 from tests.support import both_drivers, enqueue, eventually
 from tests.testing.workers import Import, in_thread, note, refuse
@@ -243,3 +244,59 @@ async def test_what_no_job_could_be_is_refused_at_the_call(
 async def test_what_is_no_target_is_refused_at_the_call() -> None:
     with pytest.raises(InvalidArguments, match="an AsyncSession, a Session"):
         assert_enqueued("postgresql://")  # type: ignore[call-overload]
+
+
+class Base(DeclarativeBase): ...
+
+
+class Parcel(Base):
+    __tablename__ = "testing_parcels"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+@dataclass
+class Address:
+    city: str
+    street: str
+
+
+@job(name="testing.post")
+async def post(parcel: Parcel, day: date, to: Address, *, note: str = "") -> Record:
+    return Record(parcel.id)
+
+
+@pytest.fixture
+async def parcel(session: AsyncSession) -> Parcel:
+    await (await session.connection()).run_sync(Base.metadata.create_all)
+    return Parcel()
+
+
+@both_drivers
+async def test_arguments_are_asked_for_as_they_were_given(session: AsyncSession, parcel: Parcel) -> None:
+    made = post.new(parcel, date(2026, 11, 25), Address("Ulm", "Gasse"), note="fragile")
+    session.add_all([parcel, made])  # the helper's flush gives them their keys
+    ways: list[dict[str, Any]] = [
+        {"parcel": parcel},
+        {"day": date(2026, 11, 25), "note": "fragile"},
+        {"day": "2026-11-25", "to": Address("Ulm", "Gasse"), "parcel": parcel},
+        {"to": {"city": "Ulm"}},
+        made.args,
+    ]
+    for args in ways:
+        for worker in (post, "testing.post"):
+            assert await assert_enqueued(session, worker, args=args) == [made], args
+    await session.refresh(made)
+    assert await assert_enqueued(session, post, args=made.args) == [made], "also as they are stored"
+    assert await assert_enqueued(session, args=made.args) == [made]
+    session.add(other := Parcel())
+    for args in ({"parcel": other}, {"day": date(2026, 11, 26)}, {"to": {"city": "Bonn"}}):
+        await refute_enqueued(session, post, args=args)
+
+
+async def test_arguments_that_no_job_of_the_worker_could_have_are_refused(session: AsyncSession) -> None:
+    with pytest.raises(InvalidArguments, match="'parcel' takes a"):
+        await assert_enqueued(session, post, args={"parcel": 7})
+    with pytest.raises(InvalidArguments, match="'day' does not fit"):
+        await refute_enqueued(session, post, args={"day": "tomorrow"})
+    with pytest.raises(InvalidEntity, match="no primary key yet"):
+        await assert_enqueued(session, post, args={"parcel": Parcel()})

@@ -5,13 +5,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from sqla_oban import Cancel, Job, JobState, Record, Snooze, current_job
+from sqla_oban import Cancel, Job, JobState, Record, Snooze, current_job, job
 from sqla_oban.errors import (
     InvalidArguments,
     InvalidJob,
     JobTimeout,
     NoCurrentJob,
+    NotProvided,
     UnknownOption,
     UnknownWorker,
     UnserialisableValue,
@@ -147,3 +150,39 @@ def test_in_a_sync_test_a_loop_is_made_for_it() -> None:
 async def test_what_cannot_be_performed_is_refused(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         await call()
+
+
+class Base(DeclarativeBase): ...
+
+
+class Parcel(Base):
+    __tablename__ = "performed_parcels"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+@job(name="testing.weigh")
+async def weigh(parcel: Parcel) -> int:
+    return parcel.id
+
+
+@job(name="testing.weigh_in_thread")
+def weigh_in_thread(parcel: Parcel) -> int:
+    return parcel.id
+
+
+async def test_a_row_among_its_arguments_is_loaded_by_the_session_that_is_given(session: AsyncSession) -> None:
+    await (await session.connection()).run_sync(Base.metadata.create_all)
+    session.add(parcel := Parcel(id=7))
+    await session.commit()
+    assert await perform_job(weigh.new(parcel), dependencies={AsyncSession: lambda: session}) == 7
+    assert await perform_job(weigh, {"parcel": parcel}, dependencies={AsyncSession: lambda: session}) == 7
+
+
+@pytest.mark.parametrize(("worker", "kind"), [(weigh, "AsyncSession"), (weigh_in_thread, "Session")])
+async def test_without_a_session_for_its_rows_it_says_what_to_give(worker: Any, kind: str) -> None:
+    with pytest.raises(NotProvided) as refused:
+        await perform_job(worker.new(Parcel(id=1)))
+    assert str(refused.value) == (
+        f"the rows among the worker's arguments are loaded by {kind}, which perform_job() was not given; give it "
+        f"dependencies={{{kind}: ...}}"
+    )

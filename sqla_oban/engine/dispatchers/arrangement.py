@@ -10,7 +10,7 @@ from typing import Any
 from sqla_oban.engine.dispatchers.wire import Boot
 from sqla_oban.errors import ConfigurationError, shown
 from sqla_oban.process import only_declaring
-from sqla_oban.workers.providing import Provider
+from sqla_oban.workers.providing import BY_PROCESS, Provider
 from sqla_oban.workers.registry import AS_MAIN, MAIN
 
 
@@ -39,7 +39,7 @@ async def made(boot: Boot) -> Provider:
         whatever it raises.
     """
     if boot.setup is None:
-        return Provider(schema=boot.schema, in_process=True)
+        return Provider(schema=boot.schema, lacking=BY_PROCESS)
     found = _found(boot.setup, boot)
     if callable(found):
         found = found()
@@ -53,7 +53,7 @@ def _provider(found: Any, boot: Boot) -> Provider:
         own.schema = boot.schema
         return own
     if found is None or isinstance(found, Mapping):
-        return Provider(None, found, schema=boot.schema, in_process=True)
+        return Provider(None, found, schema=boot.schema, lacking=BY_PROCESS)
     raise ConfigurationError(
         f"ProcessSettings(setup={boot.setup!r}) came to {shown(found)}; it is to be a SqlaOban, or a function that "
         "returns one, or a dict as SqlaOban(dependencies=...) takes, or None"
