@@ -1,18 +1,23 @@
 """`sqla-oban migrate`."""
 
 import asyncio
+import contextlib
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
-from sqlalchemy import URL, Connection, text
+from sqlalchemy import Connection, text
 
 from sqla_oban import migrations
-from sqla_oban.cli.address import opened, parsed
+from sqla_oban.cli.address import knock
+from sqla_oban.cli.app import found
 from sqla_oban.cli.configuration import Configuration, configured
 from sqla_oban.cli.failure import explained
-from sqla_oban.cli.options import config_option, required_url, url_option
+from sqla_oban.cli.options import app_option, config_option, refuse_url_beside_app, required_url, url_option
+from sqla_oban.cli.runner import configured_runner
+from sqla_oban.runner import SqlaOban
 
 HISTORY = text(
     "SELECT to_regclass('alembic_version') IS NOT NULL OR EXISTS (SELECT FROM pg_class c "
@@ -22,6 +27,7 @@ HISTORY = text(
 
 
 @click.command()
+@app_option
 @url_option
 @click.option("--schema", help="The schema of the tables, made if missing; default: the first on the search path.")
 @click.option("--to", type=click.IntRange(min=1), help="The version to stop at; default: the newest.")
@@ -45,6 +51,7 @@ HISTORY = text(
 @config_option
 def migrate(
     file: Path | None,
+    app: str | None,
     url: str | None,
     schema: str | None,
     to: int | None,
@@ -64,21 +71,41 @@ def migrate(
     if concurrently and not sql:
         raise click.UsageError("--concurrently goes with --sql: a database says itself whether it needs it.")
     with explained():
-        configuration = configured(file, url=url, schema=schema)
+        configuration = _meant(configured(file, app=app, url=url, schema=schema), app, url, needed=not sql)
+        with contextlib.redirect_stdout(sys.stderr):  # what an application prints is no part of the script
+            target = None if configuration.app is None else found(configuration.app)
         if sql:
-            click.echo(asyncio.run(_script(configuration, start, to, concurrently=concurrently)))
+            click.echo(asyncio.run(_script(configuration, target, start, to, concurrently=concurrently)))
         else:
-            address = parsed(required_url(configuration))
-            click.echo(asyncio.run(_migrate(address, configuration.schema, to, beside_alembic=beside_alembic)))
+            click.echo(asyncio.run(_migrate(configuration, target, to, beside_alembic=beside_alembic)))
 
 
-async def _migrate(address: URL, schema: str | None, to: int | None, *, beside_alembic: bool) -> str:
-    async with opened(address) as engine, engine.connect() as connection:
-        if not beside_alembic:
-            await connection.run_sync(_leave_to_alembic, schema, to)
-        told = await connection.run_sync(_bring_up, schema, to)
-        await connection.commit()
-        return told
+def _meant(configuration: Configuration, app: str | None, url: str | None, *, needed: bool) -> Configuration:
+    """What names the database: --url before the settings' application, whose role need not own the tables.
+
+    Raises:
+        UsageError: nothing does and one is needed, or the command line names two.
+    """
+    if app is not None:
+        refuse_url_beside_app(configuration, url)
+    named = Configuration(
+        url=configuration.url, schema=configuration.schema, app=configuration.app if url is None else None
+    )
+    if needed and named.app is None:
+        required_url(named)
+    return named
+
+
+async def _migrate(configuration: Configuration, target: Any, to: int | None, *, beside_alembic: bool) -> str:
+    async with configured_runner(configuration, target) as oban:
+        await knock(oban.engine)
+        async with oban.engine.connect() as connection:
+            schema = oban.settings.schema
+            if not beside_alembic:
+                await connection.run_sync(_leave_to_alembic, schema, to)
+            told = await connection.run_sync(_bring_up, schema, to)
+            await connection.commit()
+            return told
 
 
 def _leave_to_alembic(connection: Connection, schema: str | None, to: int | None) -> None:
@@ -109,7 +136,7 @@ def _bring_up(connection: Connection, schema: str | None, to: int | None) -> str
     return f"The sqla_oban tables in schema {home} were at version {before} and are at version {after}."
 
 
-@contextmanager
+@contextlib.contextmanager
 def _outside(connection: Connection) -> Iterator[None]:
     """Between two transactions of the connection."""
     connection.commit()
@@ -121,17 +148,28 @@ def _outside(connection: Connection) -> Iterator[None]:
         connection.execution_options(isolation_level=connection.default_isolation_level)
 
 
-async def _script(configuration: Configuration, start: int | None, to: int | None, *, concurrently: bool) -> str:
+async def _script(
+    configuration: Configuration, target: Any, start: int | None, to: int | None, *, concurrently: bool
+) -> str:
     schema = configuration.schema
-    home, found = schema or "public", start or 0
-    if start is None and configuration.url is not None:
-        async with opened(parsed(configuration.url)) as engine, engine.connect() as connection:
-            home = await connection.run_sync(migrations.home_of, schema)
-            found = await connection.run_sync(migrations.current_version, schema=schema)
-    target = migrations.required_version() if to is None else to
+    home, current = schema or "public", start or 0
+    if target is not None or (start is None and configuration.url is not None):
+        async with configured_runner(configuration, target) as oban:
+            schema = oban.settings.schema
+            home, current = (schema or "public", current) if start is not None else await _there(oban)
+    last = migrations.required_version() if to is None else to
     return "\n\n".join(
-        _lines(home, found, target, create_schema=schema is not None and not found, concurrently=concurrently)
+        _lines(home, current, last, create_schema=schema is not None and not current, concurrently=concurrently)
     )
+
+
+async def _there(oban: SqlaOban) -> tuple[str, int]:
+    """The schema of the tables, and their version."""
+    await knock(oban.engine)
+    schema = oban.settings.schema
+    async with oban.engine.connect() as connection:
+        home = await connection.run_sync(migrations.home_of, schema)
+        return home, await connection.run_sync(migrations.current_version, schema=schema)
 
 
 def _lines(home: str, start: int, target: int, *, create_schema: bool, concurrently: bool) -> Iterator[str]:

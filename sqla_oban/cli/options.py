@@ -109,7 +109,9 @@ def required_url(configuration: Configuration) -> str:
         UsageError: none was.
     """
     if configuration.url is None:
-        raise click.UsageError("Missing option '--url'; SQLA_OBAN_URL, or url in [tool.sqla_oban], would do as well.")
+        raise click.UsageError(
+            "Missing option '--url' or '--app'; SQLA_OBAN_URL, or url in [tool.sqla_oban], would do as well."
+        )
     return configuration.url
 
 

@@ -15,7 +15,10 @@ from sqla_oban.states import JobState
 
 @dataclass(frozen=True, slots=True)
 class PathFilter:
-    """What is to be found at `path` within a JSON object; `value` as text, so that 7 finds 7 and "7"."""
+    """What is to be found at `path` within a JSON object; `value` as text, so that 7 finds 7 and "7".
+
+    Among args, an entity that is stored by its key is found by that key.
+    """
 
     path: tuple[str, ...]
     value: str
@@ -90,12 +93,21 @@ def conditions(wanted: JobFilter, columns: Any) -> list[ColumnElement[bool]]:
         "tags": lambda tags: [columns.tags.op("&&")(literal(list(tags), ARRAY(Text)))],
         "nodes": lambda nodes: [columns.attempted_by.op("[")(literal_column("1]", Text())).in_(nodes)],
         "priorities": lambda priorities: [columns.priority.in_([literal(one, SmallInteger) for one in priorities])],
-        "args": lambda paths: [_found(columns.args, one) for one in paths],
+        "args": lambda paths: [_found(columns.args, one) | _refers(columns.args, one) for one in paths],
         "meta": lambda paths: [_found(columns.meta, one) for one in paths],
     }
     return [test for name, make in tests.items() if (given := getattr(wanted, name)) for test in make(given)]
 
 
 def _found(column: ColumnElement[Any], wanted: PathFilter) -> ColumnElement[bool]:
-    path = bindparam(None, list(wanted.path), type_=ARRAY(Text), unique=True)
-    return column.op("#>>", return_type=Text())(path) == literal(wanted.value, Text)
+    return _at(column, *wanted.path) == literal(wanted.value, Text)
+
+
+def _refers(column: ColumnElement[Any], wanted: PathFilter) -> ColumnElement[bool]:
+    """Whether at the path is an entity whose key is the value, alone: of a key of several columns it is no part."""
+    key = _at(column, *wanted.path, "pk", "0") == literal(wanted.value, Text)
+    return key & _at(column, *wanted.path, "pk", "1").is_(None) & _at(column, *wanted.path, "$entity").is_not(None)
+
+
+def _at(column: ColumnElement[Any], *path: str) -> ColumnElement[str]:
+    return column.op("#>>", return_type=Text())(bindparam(None, list(path), type_=ARRAY(Text), unique=True))

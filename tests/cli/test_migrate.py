@@ -174,6 +174,23 @@ def test_the_url_of_the_environment_comes_before_that_of_the_file(url: str, tmp_
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_an_application_has_the_database_and_the_schema_unless_a_url_is_said(url: str, tmp_path: Path) -> None:
+    engine = f"create_async_engine({url.replace('postgresql', 'postgresql+asyncpg')!r})"
+    app = f"print('hello')\nfrom sqla_oban import SqlaOban\noban = SqlaOban({engine}, schema='jobs')\n"
+    (tmp_path / "cli_migrate_app.py").write_text(f"from sqlalchemy.ext.asyncio import create_async_engine\n{app}")
+    named = ("migrate", "--app", "cli_migrate_app:oban")
+    assert run(*named, "--sql", "--from", "0", cwd=tmp_path).stdout.startswith(
+        "-- The sqla_oban tables in schema 'jobs'"
+    )
+    done = run(*named, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "hello\n")
+    assert "in schema jobs were at version 0" in done.stdout
+    assert run(*named, "--url", url, cwd=tmp_path).returncode == 2
+
+    (tmp_path / "sqla_oban.toml").write_text('app = "cli_migrate_app:oban"\n')
+    assert "in schema public were at version 0" in run("migrate", "--url", url, cwd=tmp_path).stdout
+
+
 def test_stops_at_the_version_that_was_asked_for(url: str, empty_database: URL) -> None:
     assert run("migrate", "--to", "1", "--url", url).returncode == 0
     assert version_in(empty_database) == 1

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from sqla_oban.cli.operating.client import answer
 from sqla_oban.cli.operating.output import Output
+from sqla_oban.cli.operating.resembling import hint
 from sqla_oban.control.jobs import Jobs
 from sqla_oban.control.selection import Selection
 from sqla_oban.control.watch.counting import Count, matching
@@ -74,6 +75,7 @@ async def all_of(oban: SqlaOban, output: Output, verb: Verb, which: JobFilter, *
     count = None if narrowed is None else await answer(oban, partial(matching, wanted=narrowed))
     if narrowed is None or count is None or count == Count(0):
         output.tell(f"there are no jobs to be {verb.past}", **{verb.past: 0})
+        output.hint(await hint(oban, which.workers))
         return
     if not yes:
         _ask(f"{verb.name} {count} job{'s' * (count.jobs != 1)}?", output)

@@ -12,6 +12,7 @@ from sqla_oban.cli.operating.client import answer, operating
 from sqla_oban.cli.operating.filters import filtered
 from sqla_oban.cli.operating.listing import listing, summary
 from sqla_oban.cli.operating.output import Output, console, safe
+from sqla_oban.cli.operating.resembling import hint
 from sqla_oban.control.watch.browsing import browse
 from sqla_oban.errors import reason
 from sqla_oban.models import Job
@@ -40,6 +41,8 @@ async def list_jobs(oban: SqlaOban, output: Output, *, which: JobFilter, limit: 
     give as --after to go on. With --json args are null where they are larger than 8 kB; `jobs show` has them.
     """
     page = await answer(oban, partial(browse, wanted=which, cursor=after, size=limit))
+    if not page.jobs:
+        output.hint(await hint(oban, which.workers))
     if output.as_json:
         output.dump({"jobs": [summary(job) for job in page.jobs], "after": page.following, "cut": page.cut})
         return

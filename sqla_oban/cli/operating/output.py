@@ -46,6 +46,11 @@ class Output:
         """Say to people what may surprise them, beside the answer."""
         click.echo(safe(words), err=True)
 
+    def hint(self, words: str | None) -> None:
+        """Warn, if there is something to say."""
+        if words is not None:
+            self.warn(words)
+
 
 def console() -> Console:
     """Standard output, as wide as the terminal that it is."""

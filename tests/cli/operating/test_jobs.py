@@ -60,6 +60,22 @@ def test_jobs_are_listed_by_what_they_are(options: tuple[str, ...], found: list[
     assert [job["id"] for job in cli("jobs", "list", "--json", *options).data["jobs"]] == found
 
 
+def test_an_entity_among_the_arguments_is_found_by_its_key(cli: Command, add: Add) -> None:
+    add(args="""'{"order": {"$entity": "Order", "pk": [1]}}'""")
+    add(args="""'{"order": {"$entity": "Order", "pk": [1, 2]}}'""")
+    add(args="""'{"order": {"pk": [1]}}'""")
+    assert [job["id"] for job in cli("jobs", "list", "--json", "--args", "order:1").data["jobs"]] == [1]
+
+
+@pytest.mark.parametrize("command", [("list",), ("retry", "--yes")])
+def test_a_worker_that_is_not_named_in_full_is_hinted_at(command: tuple[str, ...], cli: Command, add: Add) -> None:
+    add(worker="'shop.app.charge'", state="'discarded'")
+    hint = "a worker is named as it is stored, in full; did you mean shop.app.charge?\n"
+    for worker, told in (("charge", hint), ("harge", ""), ("sqla_oban.demo.pack", "")):
+        done = cli("jobs", *command, "--worker", worker)
+        assert (done.code, done.err) == (0, told)
+
+
 def test_what_is_stored_cannot_speak_to_the_terminal(cli: Command, add: Add) -> None:
     add(worker="E'\\x1b[31mred'", queue="'[bold]q[/bold]'")
     for command in (("jobs", "list"), ("jobs", "show", "1"), ("top", "--once")):
