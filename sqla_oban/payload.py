@@ -84,7 +84,7 @@ def _leaf(leaf: object, path: Path) -> object:
             problem, copy = _problem_of_float(leaf), _exact(leaf)
         case _ if hasattr(leaf, "_sa_instance_state"):
             kind = type(leaf).__qualname__
-            problem = f"is a {kind}: annotate the parameter with that class, or pass the key of its row"
+            problem = f"is a row of {kind}: annotate the parameter with that class, or pass the key of its row"
         case _:
             problem = f"is a {type(leaf).__qualname__}, which JSON cannot express"
     if problem:

@@ -59,15 +59,15 @@ class Entity:
         key = self.key()
         if key is None and not self.late:
             raise InvalidEntity(
-                f"a job's argument is a {type(self.instance).__qualname__} that has no primary key yet; add it to the "
-                "session of the job, or flush it first"
+                f"a job's argument is a row of {type(self.instance).__qualname__} that has no primary key yet; add it "
+                "to the session of the job, or flush it first"
             )
         try:
             stored = None if key is None else msgspec.to_builtins(list(key))
         except (TypeError, ValueError) as error:
             raise InvalidEntity(
-                f"the key of a {type(self.instance).__qualname__}, {shown(key)}, cannot be stored with a job: {error}; "
-                "pass what it can be found by as an argument of its own"
+                f"the key of a row of {type(self.instance).__qualname__}, {shown(key)}, cannot be stored with a job: "
+                f"{error}; pass what it can be found by as an argument of its own"
             ) from None
         return {"$entity": type(self.instance).__qualname__, "pk": stored}
 

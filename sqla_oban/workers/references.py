@@ -40,7 +40,8 @@ class Reference:
             return None
         if not isinstance(value, self.target):
             raise InvalidArguments(
-                f"{self._where}: {self._parameter!r} takes a {self.target.__qualname__}, got {shown(value)}"
+                f"{self._where}: {self._parameter!r} takes a row of {self.target.__qualname__}, got "
+                f"{shown(value)}; to pass a row's key, annotate the type of that"
             )
         return Entity(value)
 
@@ -56,8 +57,8 @@ class Reference:
         columns = self._mapper.primary_key
         if not isinstance(key, list) or len(key) != len(columns):
             raise InvalidArguments(
-                f"{self._where}: the argument {self._parameter!r} is no reference to a {self.target.__qualname__}, "
-                f"got {shown(stored)}"
+                f"{self._where}: the argument {self._parameter!r} is no reference to a row of "
+                f"{self.target.__qualname__}, got {shown(stored)}"
             )
         return tuple(self._converted(value, column) for value, column in zip(key, columns, strict=True))
 

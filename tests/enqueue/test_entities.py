@@ -397,16 +397,20 @@ async def test_after_a_commit_args_are_what_is_stored(within: Check) -> None:
 
 
 def test_only_an_instance_of_the_declared_class_is_taken() -> None:
-    with pytest.raises(InvalidArguments, match="'user' takes a User, got"):
+    with pytest.raises(InvalidArguments, match="'user' takes a row of User, got <"):
         welcome.new(ZParcel())  # type: ignore[arg-type]
-    with pytest.raises(InvalidArguments, match="'user' takes a User, got None"):
+    with pytest.raises(InvalidArguments, match="'user' takes a row of User, got None"):
         welcome.new(None)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArguments, match="got 7; to pass a row's key, annotate the type of that"):
+        welcome.new(7)  # type: ignore[arg-type]
 
 
 def test_a_row_where_none_was_declared_is_refused_at_once() -> None:
-    with pytest.raises(UnserialisableValue, match="is a User: annotate the parameter with that class, or pass the key"):
+    with pytest.raises(
+        UnserialisableValue, match="is a row of User: annotate the parameter with that class, or pass the key"
+    ):
         untyped.new(User())
-    with pytest.raises(UnserialisableValue, match="is a User"):
+    with pytest.raises(UnserialisableValue, match="is a row of User"):
         Job(worker="w", args={"user": User()})
-    with pytest.raises(UnserialisableValue, match="is a User"):
+    with pytest.raises(UnserialisableValue, match="is a row of User"):
         untyped.new([User()])

@@ -294,7 +294,7 @@ async def test_arguments_are_asked_for_as_they_were_given(session: AsyncSession,
 
 
 async def test_arguments_that_no_job_of_the_worker_could_have_are_refused(session: AsyncSession) -> None:
-    with pytest.raises(InvalidArguments, match="'parcel' takes a"):
+    with pytest.raises(InvalidArguments, match="'parcel' takes a row of Parcel, got 7"):
         await assert_enqueued(session, post, args={"parcel": 7})
     with pytest.raises(InvalidArguments, match="'day' does not fit"):
         await refute_enqueued(session, post, args={"day": "tomorrow"})
