@@ -9,7 +9,6 @@ from sqlalchemy import Connection, text
 from sqla_oban.cli.commands import commands
 from sqla_oban.cli.operating import bulk
 from sqla_oban.control.jobs import Jobs
-from tests.cli.command import run
 from tests.cli.operating.conftest import Command
 
 Add = Callable[..., int]
@@ -201,12 +200,6 @@ def test_a_database_has_to_be_named() -> None:
     result = CliRunner().invoke(commands, ["jobs", "list"], env={"SQLA_OBAN_URL": None})
     assert result.exit_code == 2
     assert "Missing option '--url' or '--app'" in result.stderr
-
-
-def test_a_database_without_tables_is_one_sentence(url: str) -> None:
-    done = run("jobs", "list", "--url", url)
-    assert done.returncode == 1
-    assert done.stderr == 'Error: relation "oban_jobs" does not exist\n'
 
 
 @pytest.mark.parametrize(
