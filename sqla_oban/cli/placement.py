@@ -5,8 +5,6 @@ from difflib import get_close_matches
 
 from sqla_oban.workers.definition import Definition
 
-DEFAULT_QUEUE = "default"
-
 
 def unserved(workers: Collection[Definition], running: Collection[str]) -> Iterator[str]:
     """Says, if it is so, that jobs of workers go to queues that do not run here.
@@ -16,8 +14,8 @@ def unserved(workers: Collection[Definition], running: Collection[str]) -> Itera
     """
     elsewhere: dict[str, str] = {}
     for worker in sorted(workers, key=lambda one: one.name):
-        if _home(worker) not in running:
-            elsewhere.setdefault(_home(worker), worker.name)
+        if worker.queue not in running:
+            elsewhere.setdefault(worker.queue, worker.name)
     if elsewhere:
         told = ", ".join(f"{queue} (as of {worker})" for queue, worker in sorted(elsewhere.items()))
         yield f"queues of imported workers that do not run here, so that jobs wait for another node: {told}"
@@ -34,12 +32,8 @@ def unused(workers: Collection[Definition], running: Collection[str], known: Col
     >>> list(unused([], {"mialers"}, {"mailers"}))
     ["no imported worker has the queue 'mialers', which runs here; did you mean 'mailers'?"]
     """
-    homes = {*known, *map(_home, workers)}
+    homes = {*known, *(worker.queue for worker in workers)}
     for queue in sorted(set(running) - homes):
         close = get_close_matches(queue, homes, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         yield f"no imported worker has the queue {queue!r}, which runs here{hint}"
-
-
-def _home(worker: Definition) -> str:
-    return worker.defaults.queue or DEFAULT_QUEUE

@@ -10,7 +10,6 @@ from sqla_oban.workers.registry import REGISTRY
 
 SUBJECT = "workers"
 QUEUES = "queues"
-DEFAULT_QUEUE = "default"
 IMPORT = "import the module that declares it in the application's, or with --import"
 
 WAITING = """
@@ -31,7 +30,7 @@ def workers(declared: Collection[str], queues: Collection[str]) -> Iterator[Find
     elif declared:
         yield ok(SUBJECT, f"declared: {', '.join(sorted(declared))}")
     for worker in sorted(declared):
-        queue = REGISTRY.get(worker).defaults.queue or DEFAULT_QUEUE
+        queue = REGISTRY.get(worker).queue
         if queues and queue not in queues:
             yield note(QUEUES, f"jobs of {worker} go to the queue {queue}, which does not run here")
 

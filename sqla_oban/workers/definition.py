@@ -95,6 +95,11 @@ class Definition:
             self.defaults.make(self.name, {})
 
     @property
+    def queue(self) -> str:
+        """Where its jobs go that do not say so themselves."""
+        return self.defaults.queue or "default"
+
+    @property
     def takes_job(self) -> bool:
         """Whether code of the worker's is given the job as a mapped object."""
         return self.is_class or self.rules.backoff is not None or callable(self.rules.timeout)

@@ -4,10 +4,9 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType
-from uuid import uuid4
 
 import pytest
-from sqlalchemy import URL, Engine, create_engine, text
+from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import sessionmaker
 
@@ -15,7 +14,6 @@ from sqla_oban import SqlaOban
 from sqla_oban.migrations import migrate
 from sqla_oban.telemetry import bus
 from sqla_oban.workers.registry import REGISTRY
-from tests.conftest import admin
 from tests.docs.shop.models import Base
 from tests.migrations.database import begun, empty_database
 
@@ -36,12 +34,8 @@ def template_url(server_url: URL) -> Iterator[URL]:
 @pytest.fixture
 def page_url(server_url: URL, template_url: URL) -> Iterator[URL]:
     """A copy of the template."""
-    name = f"sqla_oban_test_{uuid4().hex}"
-    with admin(server_url) as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template_url.database}"))
-    yield server_url.set(database=name)
-    with admin(server_url) as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    with empty_database(server_url, template=str(template_url.database)) as url:
+        yield url
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from tests.conftest import admin
 
 
 @contextmanager
-def empty_database(server_url: URL) -> Iterator[URL]:
-    """A database without any table, dropped afterwards."""
+def empty_database(server_url: URL, template: str = "template1") -> Iterator[URL]:
+    """A database without any table, or with those of `template`, dropped afterwards."""
     name = f"sqla_oban_test_{uuid4().hex}"
     with admin(server_url) as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     yield server_url.set(database=name)
     with admin(server_url) as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))

@@ -62,10 +62,10 @@ def _cells(job: JobSummary, *, roomy: bool) -> tuple[str, ...]:
 
 
 def _end(job: JobSummary) -> Text:
-    lines = (job.error or "").strip().splitlines() if job.state in WITH_ERROR else []
-    told = lines[-1] if lines else job.args or "(large)"
+    error = job.error if job.state in WITH_ERROR else None
+    told = error or job.args or "(large)"
     words = told if len(told) <= MOST_SHOWN else f"{told[:MOST_SHOWN]}…"
-    return Text(safe(words), style="red" if lines else "", no_wrap=True, overflow="ellipsis")
+    return Text(safe(words), style="red" if error else "", no_wrap=True, overflow="ellipsis")
 
 
 def _brief(seconds: float | None, now: float) -> str | None:
