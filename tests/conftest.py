@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqla_oban import SqlaOban
 from sqla_oban.migrations import migrate
 from sqla_oban.testing import TemporaryPostgres
+from sqla_oban.workers.registry import REGISTRY
 from tests.emptying import emptied
 from tests.queries.table import Table
 from tests.support import Recorder, fast_settings
@@ -77,6 +78,12 @@ async def table(engine: AsyncEngine) -> AsyncIterator[Table]:
     """The tables, as somebody sees them who writes SQL."""
     async with engine.connect() as connection:
         yield Table(await connection.execution_options(isolation_level="AUTOCOMMIT"))
+
+
+@pytest.fixture(autouse=True)
+def declarations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test declares, the next one does not know."""
+    monkeypatch.setattr(REGISTRY, "_definitions", dict(REGISTRY._definitions))
 
 
 @pytest.fixture
