@@ -14,8 +14,11 @@ TURN, BUILDING = (f"hashtextextended('sqla_oban.{what}', 0)" for what in ("migra
 TAKE_TURNS = f"SELECT pg_advisory_xact_lock({TURN})"
 """Two deployments that migrate at once take turns, and the second finds nothing left to do."""
 
-NOBODY_BUILDS = f"SELECT pg_try_advisory_xact_lock({BUILDING})"
-"""Whether no deployment builds indexes outside of a transaction, which it marks by a lock of its session.
+NOBODY_BUILDS = f"SELECT pg_try_advisory_xact_lock_shared({BUILDING})"
+"""Whether no deployment builds indexes outside of a transaction, which it marks by an exclusive lock of its session.
+
+Shared, since two that migrate take turns already: PostgreSQL releases the locks of a transaction one by one, so the
+second may have its turn while the first still holds this one.
 
 Whoever comes meanwhile must go away instead of waiting: a build waits for every snapshot that is older, so the two
 would wait for each other.
