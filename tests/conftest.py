@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from sqla_oban import SqlaOban
 from sqla_oban.migrations import migrate
+from sqla_oban.telemetry import bus
 from sqla_oban.testing import TemporaryPostgres
 from sqla_oban.workers.registry import REGISTRY
 from tests.emptying import emptied
@@ -81,9 +82,10 @@ async def table(engine: AsyncEngine) -> AsyncIterator[Table]:
 
 
 @pytest.fixture(autouse=True)
-def declarations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test declares, the next one does not know."""
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test declares or attaches, the next one does not know."""
     monkeypatch.setattr(REGISTRY, "_definitions", dict(REGISTRY._definitions))
+    monkeypatch.setattr(bus, "_handlers", dict(bus._handlers))
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def is_gone(pid: int) -> bool:
 def fast_settings() -> dict[str, Any]:
     """The runner's defaults in quick motion."""
     return {
-        "heartbeat": HeartbeatSettings(interval=0.2, ttl=6.0, margin=0.5),
+        "heartbeat": HeartbeatSettings(interval=0.2, ttl=9.0, margin=0.5),  # a statement may take 2.8 s
         "leader": LeaderSettings(ttl=2.0, margin=0.3),
         "lifeline": LifelineSettings(interval=0.2, grace=2.0),
         "stager": StagerSettings(interval=0.3, deaf_interval=0.1),

@@ -9,7 +9,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from sqlalchemy import Connection, event, inspect
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import Session, SessionTransaction, UOWTransaction
+from sqlalchemy.orm.attributes import instance_state
 
 from sqla_oban import telemetry
 from sqla_oban.models import JobMixin
@@ -29,9 +30,10 @@ class Flushed(NamedTuple):
 
 
 @event.listens_for(Session, "after_flush")
-def _collect(session: Session, _: object) -> None:
+def _collect(session: Session, unit: UOWTransaction) -> None:
+    """Of what is new, that which this flush has inserted: it may have been given a few objects only."""
     if wanted(JobsEnqueued):
-        _keep(session, [job for job in session.new if isinstance(job, JobMixin)])
+        _keep(session, [job for job in session.new if isinstance(job, JobMixin) and instance_state(job) in unit.states])
 
 
 def remember(target: object, jobs: Sequence[JobMixin]) -> None:

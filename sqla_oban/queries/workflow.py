@@ -173,8 +173,9 @@ def _merged() -> ColumnElement[Any]:
 def overdue() -> Executable:
     """Notes up to `batch` jobs that nobody has settled, and returns them; the commit settles them.
 
-    Those are jobs that have ended, or are gone, on which an edge still waits; and jobs that wait for no edge, nor for
-    their turn in a chain: there may be any number of these, and they would fill each batch.
+    Those are jobs that have ended, or are gone, on which an edge still waits; jobs that wait for no edge, nor for their
+    turn in a chain: there may be any number of these, and they would fill each batch; and jobs that the workflow itself
+    has cancelled, for a reason that is gone.
     """
     unfinished = JOBS.alias("upstream")
     ended = (
@@ -192,7 +193,18 @@ def overdue() -> Executable:
         in_states(JobState.SUSPENDED),
         or_(and_(not_(waits), JOBS.c.chain_waits.is_not(true())), broken),
     )
-    found = ended.union(free).limit(bindparam("batch", type_=BigInteger)).subquery()
+    cause = EDGES.alias("cause")
+    revived = (
+        select(JOBS.c.workflow_id, JOBS.c.id)
+        .select_from(cause.join(JOBS, JOBS.c.id == cause.c.downstream_id))
+        .where(
+            cause.c.state != constant("broken"),
+            cause.c.cancelled_at == JOBS.c.cancelled_at,
+            in_states(JobState.CANCELLED),
+            not_(broken),
+        )
+    )
+    found = ended.union(free, revived).limit(bindparam("batch", type_=BigInteger)).subquery()
     xid = cast(cast(func.pg_current_xact_id(), Text), BigInteger)
     return insert(NOTES).from_select(["xid", "workflow_id", "job_id"], select(xid, found)).returning(NOTES.c.job_id)
 

@@ -1,5 +1,6 @@
 """What was enqueued is told when it is committed, and what was not is not."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,6 +84,18 @@ async def test_savepoints_take_their_jobs_with_them_or_leave_them(engine: AsyncE
         await savepoint.rollback()
         assert told(events) == []
     assert told(events) == [["outer", "released"]]
+
+
+async def test_of_a_flush_of_some_objects_only_those_are_told(engine: AsyncEngine, events: Recorder) -> None:
+    def flush(session: Session) -> None:
+        session.add_all([first := Job(worker="first"), Job(worker="second")])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of SQLAlchemy 2.1, for `objects`
+            session.flush([first])
+
+    async with AsyncSession(engine) as session, session.begin():
+        await session.run_sync(flush)
+    assert told(events) == [["first", "second"]]
 
 
 async def test_a_commit_that_fails_tells_nothing(engine: AsyncEngine, events: Recorder) -> None:

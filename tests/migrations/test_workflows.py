@@ -267,6 +267,24 @@ def test_one_whose_row_is_held_is_released_by_whoever_changes_it(sync_engine: En
     assert states(sync_engine, workflow)["last"] == "available"
 
 
+def test_one_whose_row_is_held_while_its_reason_goes_away_is_brought_back_by_the_leader(sync_engine: Engine) -> None:
+    """Its holder rolls back, so no trigger sees it again."""
+    workflow = joined(sync_engine)
+    with sync_engine.connect() as holder, sync_engine.connect() as other:
+        other.execute(text(END.format("cancelled")), {"id": workflow.jobs["b"].id})
+        other.commit()
+        assert states(sync_engine, workflow)["last"] == "cancelled"
+        holder.execute(text(RETRY), {"id": workflow.jobs["last"].id})
+        other.execute(text(RETRY), {"id": workflow.jobs["b"].id})
+        other.commit()
+        holder.rollback()
+        assert states(sync_engine, workflow)["last"] == "cancelled"
+        assert other.execute(OVERDUE, {"batch": 100}).scalars().all() == [workflow.jobs["last"].id]
+        other.commit()
+        assert states(sync_engine, workflow)["last"] == "suspended"
+        assert other.execute(OVERDUE, {"batch": 100}).all() == []
+
+
 @pytest.mark.parametrize("lost", ["the first end", "the first end, settled", "an end between"])
 def test_what_a_savepoint_takes_back_is_not_missed_at_the_commit(sync_engine: Engine, lost: str) -> None:
     """The first note of a transaction has the others settled: it may be the one that is rolled back."""
