@@ -69,7 +69,9 @@ CLAIM = (
       unfinished := {schema}.oban_sort(of_queue, spec, 1000) >= 1000;
       IF most IS NOT NULL THEN
         SELECT jsonb_object_agg(counted.partition, counted.n) INTO busy FROM (
-          SELECT coalesce({schema}.oban_partition(spec, j.worker, j.args, j.meta), '') AS partition, count(*) AS n
+          SELECT CASE WHEN spec IS NULL THEN ''
+                      ELSE coalesce({schema}.oban_partition(spec, j.worker, j.args, j.meta), '') END AS partition,
+                 count(*) AS n
             FROM {schema}.oban_jobs j WHERE j.state = 'executing' AND j.queue = of_queue GROUP BY 1) counted;
       END IF;
 

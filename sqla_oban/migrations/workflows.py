@@ -5,8 +5,8 @@ How a release cannot be lost, whoever ends a job and however many do so at once,
 1. A row trigger notes, in the statement that ends a job (or brings it back), that its workflow has something to settle.
    It writes rows that only this transaction sees, so it waits for nobody. Jobs without a workflow pay one comparison.
 2. At the commit, a statement that is its own transaction included, a deferred trigger settles all that the transaction
-   has noted, once: it is fired by the first note, the one that finds a setting of the transaction, which each schema
-   has for itself, unset. Who settles unsets it, when no note is left; a savepoint that is rolled back takes notes,
+   has noted, once: it is fired by the note that `rings`, the first, which has found a setting of the transaction, one
+   for each schema, unset. Who settles unsets it, when no note is left; a savepoint that is rolled back takes notes,
    setting and firing back together. So while there is a note, a firing is due. It first takes an advisory lock for each
    workflow, in one order, so that settlers never deadlock; they hold it from there to the end of the commit only, never
    while a transaction is idle.
@@ -68,20 +68,28 @@ UPGRADE = (
     CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.oban_workflow_notes (
       xid bigint NOT NULL,
       workflow_id bigint NOT NULL,
-      job_id bigint NOT NULL
+      job_id bigint NOT NULL,
+      rings boolean NOT NULL DEFAULT true
     )
     """,
     "CREATE INDEX IF NOT EXISTS oban_workflow_notes_xid_index ON {schema}.oban_workflow_notes (xid)",
     # A suspended job that is changed in any way is looked at as well: see 4 above.
     f"""
     CREATE OR REPLACE FUNCTION {{schema}}.oban_workflow_note() RETURNS trigger LANGUAGE plpgsql AS $oban$
+    DECLARE
+      noted CONSTANT text := 'sqla_oban.noted_' || TG_RELID;
+      first boolean;
     BEGIN
-      IF TG_OP = 'DELETE' THEN
-        INSERT INTO {{schema}}.oban_workflow_notes VALUES (pg_current_xact_id()::text::bigint, OLD.workflow_id, OLD.id);
-      ELSIF NEW.state = 'suspended'
-          OR OLD.state <> NEW.state AND ({ENDED.format(row="OLD")} OR {ENDED.format(row="NEW")}) THEN
-        INSERT INTO {{schema}}.oban_workflow_notes VALUES (pg_current_xact_id()::text::bigint, NEW.workflow_id, NEW.id);
+      IF TG_OP = 'UPDATE' AND NEW.state <> 'suspended' AND (OLD.state = NEW.state
+          OR NOT {ENDED.format(row="OLD")} AND NOT {ENDED.format(row="NEW")}) THEN
+        RETURN NULL;
       END IF;
+      first := current_setting(noted, true) IS DISTINCT FROM 'on';
+      IF first THEN
+        PERFORM set_config(noted, 'on', true);
+      END IF;
+      INSERT INTO {{schema}}.oban_workflow_notes
+      VALUES (pg_current_xact_id()::text::bigint, coalesce(NEW.workflow_id, OLD.workflow_id), OLD.id, first);
       RETURN NULL;
     END
     $oban$
@@ -109,10 +117,12 @@ UPGRADE = (
     CREATE OR REPLACE FUNCTION {schema}.oban_workflow_move(jobs bigint[]) RETURNS void LANGUAGE plpgsql AS $oban$
     DECLARE
       moment timestamp := timezone('UTC', clock_timestamp());
+      hurt boolean;
       rung bigint;
     BEGIN
       UPDATE {schema}.oban_workflow_edges SET cancelled_at = moment
        WHERE downstream_id = ANY(jobs) AND state = 'broken';
+      hurt := FOUND;
       WITH moved AS (
         UPDATE {schema}.oban_jobs x
            SET state = (CASE WHEN o.reason IS NOT NULL THEN 'cancelled' WHEN x.scheduled_at > moment THEN 'scheduled'
@@ -127,8 +137,8 @@ UPGRADE = (
               SELECT 'cancelled: ' || e.upstream || ', which it depends on in its workflow, was '
                        || coalesce(u.state::text, 'deleted')
                 FROM {schema}.oban_workflow_edges e LEFT JOIN {schema}.oban_jobs u ON u.id = e.upstream_id
-               WHERE e.downstream_id = job AND e.state = 'broken' LIMIT 1) AS reason
-              FROM unnest(jobs) job) o
+               WHERE hurt AND e.downstream_id = job AND e.state = 'broken' LIMIT 1) AS reason
+              FROM unnest(jobs) job OFFSET 0) o  -- or the planner looks for the reason once for each column
          WHERE x.id = o.job
         RETURNING x.queue, x.state, x.scheduled_at)
       SELECT count({schema}.oban_ring(m.queue, m.due_soon)) INTO rung FROM (
@@ -157,7 +167,7 @@ UPGRADE = (
           FROM (SELECT DISTINCT workflow_id, job_id FROM mine) noted;
         IF changed IS NULL THEN
           PERFORM set_config(
-            'sqla_oban.noted_' || to_regclass(quote_ident({schema_literal}) || '.oban_workflow_notes')::oid, '', true);
+            'sqla_oban.noted_' || to_regclass(quote_ident({schema_literal}) || '.oban_jobs')::oid, '', true);
           RETURN;
         END IF;
         -- Workflows share 1,024 locks, so that no number of them fills the lock table.
@@ -184,9 +194,10 @@ UPGRADE = (
                            WHERE e.downstream_id = j.id AND e.cancelled_at = j.cancelled_at)
             ORDER BY j.id FOR UPDATE OF j SKIP LOCKED);
         -- Who waits for his turn in a chain has been released: to do so again would only suspend him again, for ever.
+        -- IS TRUE keeps the planner from an index on workflow_id, by which each end would read all that still wait.
         SELECT array_agg(id) INTO touched FROM (
           SELECT j.id FROM {schema}.oban_jobs j
-           WHERE j.id = ANY(touched) AND j.state = 'suspended' AND j.workflow_id = ANY(flows)
+           WHERE j.id = ANY(touched) AND j.state = 'suspended' AND (j.workflow_id = ANY(flows)) IS TRUE
              AND (EXISTS (SELECT FROM {schema}.oban_workflow_edges e
                            WHERE e.downstream_id = j.id AND e.state = 'broken')
                OR j.chain_waits IS NOT TRUE AND NOT EXISTS (SELECT FROM {schema}.oban_workflow_edges e
@@ -217,17 +228,14 @@ UPGRADE = (
     END
     $oban$
     """,
-    # The WHEN is asked as the note is made: the first finds the setting unset, and sets it.
+    # PostgreSQL reads the text of a WHEN anew for every note, so that it is a short one.
     """
     DO $oban$ BEGIN
       IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'oban_workflow_commit'
                        AND tgrelid = to_regclass(quote_ident({schema_literal}) || '.oban_workflow_notes'))
       THEN
         CREATE CONSTRAINT TRIGGER oban_workflow_commit AFTER INSERT ON {schema}.oban_workflow_notes
-          DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-          WHEN (CASE WHEN current_setting('sqla_oban.noted_' || NEW.tableoid, true) = 'on' THEN false
-            ELSE set_config('sqla_oban.noted_' || NEW.tableoid, 'on', true) = 'on' END)
-          EXECUTE FUNCTION {schema}.oban_workflow_commit();
+          DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.rings) EXECUTE FUNCTION {schema}.oban_workflow_commit();
       END IF;
     END $oban$
     """,

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Connection,
     Identity,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     event,
     func,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, Mapper, declared_attr, mapped_column, validates
@@ -74,6 +76,7 @@ NOTES = Table(
     Column("xid", BigInteger, nullable=False),
     Column("workflow_id", BigInteger, nullable=False),
     Column("job_id", BigInteger, nullable=False),
+    Column("rings", Boolean, nullable=False, server_default=true()),
     Index(conv("oban_workflow_notes_xid_index"), "xid"),
     prefixes=["UNLOGGED"],
     info={"sqla_oban": 1},

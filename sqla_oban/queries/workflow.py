@@ -32,11 +32,12 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqla_oban.models import Workflow
 from sqla_oban.models.workflow import EDGES, NOTES
 from sqla_oban.outcomes import RESULT
-from sqla_oban.queries.expressions import JOBS, constant, in_states, literal, now, object_or_empty, seconds
+from sqla_oban.queries.expressions import JOBS, constant, in_states, literal, now, object_or_empty, parallel, seconds
 from sqla_oban.queries.retry import MOST_ATTEMPTS, without_request
 from sqla_oban.states import FINAL, UNFINISHED, JobState
 
 WORKFLOWS: Any = Workflow.__table__
+NOTED = ["xid", "workflow_id", "job_id", "rings"]
 LIVE = JOBS.alias("live")
 
 
@@ -70,12 +71,9 @@ def note(schema: str | None) -> Executable:
     at their commit, under the lock of the workflow.
     """
     table = NOTES if schema is None else NOTES.to_metadata(type(NOTES.metadata)(), schema=schema)
-    ids = select(
-        cast(cast(func.pg_current_xact_id(), Text), BigInteger),
-        bindparam("workflow", type_=BigInteger),
-        func.unnest(bindparam("ids", type_=ARRAY(BigInteger))),
-    )
-    return insert(table).from_select(["xid", "workflow_id", "job_id"], ids)
+    job = parallel("job", {"id": (BigInteger, "ids")})
+    notes = select(_xid(), bindparam("workflow", type_=BigInteger), job.c.id, _is_first())
+    return insert(table).from_select(NOTED, notes)
 
 
 def places() -> Select[Any]:
@@ -205,8 +203,16 @@ def overdue() -> Executable:
         )
     )
     found = ended.union(free, revived).limit(bindparam("batch", type_=BigInteger)).subquery()
-    xid = cast(cast(func.pg_current_xact_id(), Text), BigInteger)
-    return insert(NOTES).from_select(["xid", "workflow_id", "job_id"], select(xid, found)).returning(NOTES.c.job_id)
+    return insert(NOTES).from_select(NOTED, select(_xid(), found, _is_first())).returning(NOTES.c.job_id)
+
+
+def _xid() -> ColumnElement[int]:
+    return cast(cast(func.pg_current_xact_id(), Text), BigInteger)
+
+
+def _is_first() -> ColumnElement[bool]:
+    """Of the notes that one statement makes, one has the transaction settle them."""
+    return func.row_number().over() == literal_column("1")
 
 
 def forget() -> Executable:
