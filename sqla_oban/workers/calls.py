@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from sqla_oban.outcomes import Cancel
 from sqla_oban.queries.ack import Ack
 from sqla_oban.workers.bodies import Body, MakeJob
-from sqla_oban.workers.completion import settle
+from sqla_oban.workers.completion import refuse_autocommit, settle
 from sqla_oban.workers.providing import ROWS, Provider
 
 
@@ -75,6 +75,8 @@ class Call:
         async with AsyncExitStack() as stack:
             provided = {name: await provider.enter(kind, stack) for name, kind in parameters.provided.items()}
             session: AsyncSession | None = provided.get(parameters.session or "")
+            if self.transactional and session is not None:
+                await session.run_sync(refuse_autocommit)
             if (gone := await self._load(values, session, provider)) is not None:
                 return gone
             result = await self.body.bound(values, surroundings.make_job)(**provided)
@@ -100,6 +102,8 @@ class Call:
         with ExitStack() as stack:
             provided = {name: provider.open(kind, stack) for name, kind in parameters.provided.items()}
             session: Session | None = provided.get(parameters.session or "")
+            if self.transactional and session is not None:
+                refuse_autocommit(session)
             if (gone := self._load_in_thread(values, session, provider)) is not None:
                 return gone
             result = self.body.bound(values, surroundings.make_job)(**provided)

@@ -4,8 +4,22 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from sqla_oban.errors import ClaimLost
+from sqla_oban.errors import ClaimLost, ConfigurationError
 from sqla_oban.queries.ack import SETTLE, Ack, parameters
+
+
+def refuse_autocommit(session: Session) -> None:
+    """Make sure that there is a transaction for the outcome to be part of.
+
+    Raises:
+        ConfigurationError: each statement of the session is committed by itself.
+    """
+    connection = session.connection(bind_arguments={"clause": SETTLE}).connection.dbapi_connection
+    if getattr(connection, "autocommit", False):
+        raise ConfigurationError(
+            "the outcome of a job cannot commit with a session in AUTOCOMMIT, which commits each statement by itself; "
+            "give the worker a session of an engine without isolation_level='AUTOCOMMIT'"
+        )
 
 
 def settle(session: Session, ack: Ack, schema: str | None) -> None:
@@ -17,7 +31,9 @@ def settle(session: Session, ack: Ack, schema: str | None) -> None:
 
     Raises:
         ClaimLost: the job is no longer this execution's; the transaction must be rolled back.
+        ConfigurationError: there is no transaction.
     """
+    refuse_autocommit(session)
     session.flush()
     options: dict[str, Any] = {"schema_translate_map": {None: schema}} if schema else {}
     written = session.execute(SETTLE, parameters([ack]), execution_options=options).all()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, select, text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from sqla_oban import Job, JobState, job
@@ -91,6 +91,25 @@ async def test_a_sync_worker_commits_its_outcome_likewise(
     await enqueue(engine, new())
     await events.wait_for(JobFinished, state=JobState.COMPLETED)
     assert ((await only_job(engine)).state, await paid(engine)) == (JobState.COMPLETED, ["a"])
+    sync_engine.dispose()
+
+
+@both_drivers
+@pytest.mark.parametrize("worker", [pay, pay_in_a_thread, pay_by_hand])
+async def test_a_session_that_commits_each_statement_is_refused(
+    engine: AsyncEngine, start: Any, events: Recorder, worker: Any
+) -> None:
+    """Before the work of a transactional worker begins."""
+    sync_engine = create_engine(engine.url.set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT")
+    kinds = {
+        AsyncSession: async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT")),
+        Session: sessionmaker(sync_engine),
+    }
+    await start(queues={"default": 5}, dependencies=kinds)
+    await enqueue(engine, worker.new("a"))
+    [failed] = await events.wait_for(JobFailed)
+    assert "ConfigurationError: the outcome of a job cannot commit with a session in AUTOCOMMIT" in failed.message
+    assert await paid(engine) == []
     sync_engine.dispose()
 
 
