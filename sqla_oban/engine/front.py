@@ -7,6 +7,8 @@ from sqla_oban.queries.claim import START, Claimed, Key
 
 SHARE = 16
 """How many times as long the queue is drained onwards as was lost by looking at it from its start again."""
+FADE = 1.05
+"""How fast the quickest claim onwards is forgotten, with each that follows."""
 REWIND = 1.0
 """Seconds after which it is looked at from its start again, however long that takes."""
 MOST_KEYS = 16
@@ -23,7 +25,8 @@ class Front:
     * when the notifier or the stager says that something is new, and when a claim comes back short;
     * as often as it costs little. What a claim from the start takes longer than one onwards is repaid by draining
       onwards for sixteen times as long. Where nothing holds a vacuum up, that is every claim or every other; where half
-      a million dead entries lie in front, a look takes 50 ms, and a late job may wait for `REWIND`.
+      a million dead entries lie in front, a look takes 50 ms, and a late job may wait for `REWIND`. It is compared
+      with the quickest claim onwards of late: beside one that was slow by chance, a look back would seem free.
 
     A job of a higher priority need not be late at all: it is behind the key of its own priority, or between two keys,
     and so among the first that the next claim sees.
@@ -74,7 +77,7 @@ class Front:
         """
         taken = now - self._began
         if self._keys:
-            self._onwards = taken
+            self._onwards = taken if self._onwards is None else min(taken, FADE * self._onwards)
         elif self._onwards is not None:
             lost = max(0.0, taken - self._onwards)
             self._rewind_at = min(self._rewind_at, now + SHARE * lost)

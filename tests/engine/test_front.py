@@ -72,6 +72,29 @@ def test_a_look_back_that_costs_nothing_is_taken_at_once_and_one_that_costs_is_r
     assert front.keys(due + 0.001) == [START]
 
 
+def test_a_claim_onwards_that_was_slow_by_chance_makes_no_look_back_free() -> None:
+    front = Front()
+    for began, taken in ((0.0, 0.010), (0.1, 0.002), (0.2, 0.500)):  # the last waited for the event loop
+        front.keys(began)
+        front.advance([job(0)], began + taken)
+    front.rewind_soon()
+    front.keys(1.0)
+    front.advance([job(0)], 1.012)
+    assert front.keys(1.1) != [START]
+
+
+def test_what_claims_onwards_take_may_grow() -> None:
+    front = Front()
+    for place in range(100):
+        began = place / 1000
+        front.keys(began)
+        front.advance([job(0)], began + (0.002 if place < 10 else 0.012))
+    front.rewind_soon()
+    front.keys(0.5)
+    front.advance([job(0)], 0.512)
+    assert front.keys(0.513) == [START]
+
+
 def test_however_much_it_costs_a_look_back_is_taken_once_a_second() -> None:
     front = Front()
     front.keys(0.0)
