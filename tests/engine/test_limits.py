@@ -110,6 +110,12 @@ async def test_limits_change_at_run_time_on_all_nodes_and_for_those_to_come(
     one = await start(queues={"default": 10}, node="one")
     await start(queues={"default": 10}, node="two")
     await one.queues.scale("default", global_limit=2)
+
+    async def both_know() -> bool:
+        known = await one.queues.check_all(everywhere=True)
+        return [(queue.node, queue.global_limit) for queue in known] == [("one", 2), ("two", 2)]
+
+    await eventually(both_know, "the other to have heard of its first limit")
     with gate("all") as door:
         await enqueue(engine, *(pass_gate.new("all") for _ in range(6)))
         await waiting_for(engine, JobState.EXECUTING, 2)

@@ -98,8 +98,9 @@ async def test_a_lease_is_not_stolen_by_it(engine: AsyncEngine, start: Any, even
 @either_way
 @pytest.mark.usefixtures("wrong_clock")
 async def test_no_tick_of_the_crontab_comes_twice_or_early(engine: AsyncEngine, start: Any, events: Recorder) -> None:
+    the_hour = text("SELECT extract(hour FROM timezone('UTC', now()))::int")
     async with engine.begin() as connection:
-        hour = (await connection.execute(text("SELECT extract(hour FROM timezone('UTC', now()))::int"))).scalar_one()
+        hour = (await connection.execute(the_hour)).scalar_one()
         for name, of_day, back in (("due", hour, 2), ("an hour ago", hour - 1, 0), ("in an hour", hour + 1, 0)):
             await connection.execute(
                 text(
@@ -114,7 +115,10 @@ async def test_no_tick_of_the_crontab_comes_twice_or_early(engine: AsyncEngine, 
     await events.wait_for(Beaten, count=beats + 20)
     for node in nodes:
         await node.stop()
-    assert {one.name for one in events.of(CronTicked)} == {"due"}
+    async with engine.connect() as connection:
+        next_hour_came = (await connection.execute(the_hour)).scalar_one() != hour
+    ticked = {one.name for one in events.of(CronTicked)}
+    assert ticked == {"due"} or (next_hour_came and ticked == {"due", "in an hour"})
     made = [one.meta["cron_at"] for one in await jobs(engine)]
     assert 1 <= len(made) <= 3  # the present minute's, and those in which the test may end
     assert len(set(made)) == len(made)
