@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from sqla_oban import telemetry
 from sqla_oban.engine.database import Link
@@ -28,7 +28,8 @@ LAST_WORDS = 5.0
 class Acker(Service):
     """Collects outcomes while a statement is under way, and writes them with the next.
 
-    An outcome is in `_pending` or in `_refused` until a statement that carries it has succeeded. While the database
+    An outcome is in `_pending`, `_refused` or `_lent` until a statement that carries it has succeeded. The first
+    `_tried` of `_pending` are being written, or could not be: these are not lent. While the database
     refuses, all are kept and tried again; past `backlog` the producers claim no more. If the answer to a statement got
     lost, it is sent again: rows that it had written already no longer match and stay as they are.
 
@@ -45,22 +46,44 @@ class Acker(Service):
         self._on_put_off = on_put_off
         self._pending: list[Ack] = []
         self._refused: list[Ack] = []
+        self._lent: list[Ack] = []
+        self._tried = 0
         self._retry_at = 0.0
 
     @property
     def room(self) -> int:
         """How many more outcomes may wait."""
-        return self._settings.backlog - len(self._pending) - len(self._refused)
+        return self._settings.backlog - len(self._pending) - len(self._refused) - len(self._lent)
 
     @property
     def pending_ids(self) -> list[int]:
         """The jobs that have ended here and are not written yet."""
-        return [ack.id for ack in (*self._pending, *self._refused)]
+        return [ack.id for ack in (*self._pending, *self._refused, *self._lent)]
 
     def add(self, ack: Ack) -> None:
-        """Have an outcome written soon."""
+        """Have an outcome written soon: in the next turn of the event loop, so that a claim of this one may take it."""
         self._pending.append(ack)
-        self._bell.set()
+        if len(self._pending) == 1:
+            asyncio.get_running_loop().call_soon(self._bell.set)
+
+    def lend(self) -> list[Ack]:
+        """Outcomes for a claim to write, until it calls `take_back`: those of which no more is to be said."""
+        lent = [ack for ack in self._pending[self._tried :] if ack.just_completes][: self._settings.batch]
+        taken = set(lent)
+        self._pending = [ack for ack in self._pending if ack not in taken]
+        self._lent += lent
+        return lent
+
+    def take_back(self, lent: Collection[Ack], written: Collection[int]) -> None:
+        """The claim is over, and has written those of these ids; the others are written here."""
+        back = set(lent)
+        self._lent = [ack for ack in self._lent if ack not in back]
+        if left := [ack for ack in lent if ack.id not in written]:
+            self._pending[self._tried : self._tried] = left
+            self._tried += len(left)
+            self._bell.set()
+        if written:
+            telemetry.emit(AcksWritten(node=self.node, written=len(written), late=()))
 
     async def stop(self) -> None:
         """Write what is left; what the database refuses even now is lost, and its jobs run again elsewhere."""
@@ -80,9 +103,12 @@ class Acker(Service):
     async def tick(self) -> float | None:
         """Write what is pending."""
         if time.monotonic() >= self._retry_at:
-            self._pending, self._refused = self._pending + self._refused, []
+            self._pending[:0] = self._refused
+            self._tried += len(self._refused)
+            self._refused = []
         while self._pending:
             batch = self._pending[: self._settings.batch]
+            self._tried = max(self._tried, len(batch))
             try:
                 refused = await self._write_all(batch)
             except Exception as error:
@@ -95,6 +121,7 @@ class Acker(Service):
                     AcksDelayed(node=self.node, pending=len(refused), error="a lock or a trigger on the row")
                 )
             del self._pending[: len(batch)]
+            self._tried -= len(batch)
         return RETRY if self._refused else None
 
     async def _write_all(self, batch: list[Ack]) -> list[Ack]:

@@ -1,17 +1,26 @@
 """How a producer asks for jobs: by the plain claim, or by the one that keeps within the limits of its queue."""
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqla_oban.engine.acker import Acker
 from sqla_oban.engine.database import Link
+from sqla_oban.engine.failures import concerns_a_row
 from sqla_oban.engine.limits import UNLIMITED, Limits
+from sqla_oban.queries.ack import Ack, executions
 from sqla_oban.queries.claim import CLAIM, Claimed, Key, behind
 from sqla_oban.queries.limits import SORTED_AT_ONCE, claim_within, sort
 
 WIDTH = len(Claimed._fields)
 SOONEST = 0.001
 """Seconds until the next look for a rate that has room in an instant."""
+
+
+KEEP = 0.1
+"""Seconds for which the slots of a global limit may stay with one node while short jobs end in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +41,26 @@ class Turn:
 class Claims:
     """The claims of one producer.
 
+    Under a global limit a claim finds room where a job has ended. Two commits, a notice, and a race of all nodes for
+    the slot, would take longer than a short job. So a claim takes outcomes of this node with it, and the slots stay
+    here; for `KEEP` only, because nothing says that this is the node that should have them. After that the outcomes
+    are written by the acker alone, and whoever is rung may claim.
+
     Attributes:
         limits: those of the queue.
         more: whether the last claim came back short only because there was too much to look at.
         room_in: seconds from the last claim until a rate that was used up has room again; None if none was.
     """
 
-    def __init__(self, link: Link, *, runners: str, queue: str, holder: list[str], schema: str | None) -> None:
+    def __init__(
+        self, link: Link, acker: Acker, *, runners: str, queue: str, holder: list[str], schema: str | None
+    ) -> None:
         self.limits = UNLIMITED
         self.more = False
         self.room_in: float | None = None
         self._link = link
+        self._acker = acker
+        self._kept_until = -math.inf
         self._common = {"of_queue": queue, "holder": holder}
         self._runners = runners
         self._within = claim_within(schema)
@@ -84,11 +102,34 @@ class Claims:
         return room_in if pause is None else min(pause, room_in)
 
     async def _take_within(self, asked: Mapping[str, Any]) -> list[Claimed]:
+        ended = self._outcomes()
+        try:
+            return await self._claim_and_complete(asked, ended)
+        except Exception as error:
+            if not ended or not concerns_a_row(error):
+                raise
+        return await self._claim_and_complete(asked, [])  # one of them was refused, which is for the acker to sort out
+
+    def _outcomes(self) -> list[Ack]:
+        """Those that the next claim takes with it."""
+        keeps = self.limits.most is not None and time.monotonic() < self._kept_until
+        return self._acker.lend() if keeps else []
+
+    async def _claim_and_complete(self, asked: Mapping[str, Any], ended: list[Ack]) -> list[Claimed]:
         turn = self._turn
         where = {"lane_from": turn.lane, "lane_origin": turn.origin, "has_wrapped": turn.wrapped}
-        said = {**asked, **self.limits.parameters(), **where, "of_runners": self._runners}
-        *rows, verdict = await self._link.fetch(self._within, said)
-        lane, wrapped, self.more, self.room_in = verdict[WIDTH:]
+        said = {**asked, **self.limits.parameters(), **where, "of_runners": self._runners, **executions(ended)}
+        written: list[int] = []
+        try:
+            *rows, verdict = await self._link.fetch(self._within, said)
+            lane, wrapped, self.more, self.room_in, completed = verdict[WIDTH:]
+            written = completed or []
+        finally:
+            self._acker.take_back(ended, written)
+            if len(written) < len(ended):
+                self._kept_until = -math.inf
+        if rows and not ended:
+            self._kept_until = time.monotonic() + KEEP
         self._turn = Turn(lane, turn.origin, wrapped) if self.more else Turn(lane, lane)
         return [Claimed._make(row[:WIDTH]) for row in rows]
 

@@ -82,7 +82,7 @@ class Producer(Service):
         self._acker = acker
         self._sleep = sleep
         self._hush = hush
-        self.claims = Claims(link, runners=runners, queue=queue, holder=[node, str(uuid)], schema=schema)
+        self.claims = Claims(link, acker, runners=runners, queue=queue, holder=[node, str(uuid)], schema=schema)
         self._release = release(schema)
         self._front = Front()
         self._herd = Herd()

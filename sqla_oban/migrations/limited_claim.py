@@ -12,7 +12,9 @@ The invariants, of which the rows themselves are the proof:
 2. A rate's row is written in the same transaction as the claim that it is for. It is checked by a clock read before the
    claim (`began`) and written by one read after it: all `attempted_at` of the claim lie between the two. So two starts
    lie at least as far apart as their accounts say.
-3. The partition of a job that executes is taken from its own fields, not from a mark that may be out of date.
+3. Who claims may complete jobs of his in the same statement (`freed` says how many); they no longer count. Their rows
+   are locked before the queue's lock is waited for, and nobody who has that lock waits for a row.
+4. The partition of a job that executes is taken from its own fields, not from a mark that may be out of date.
 """
 
 CLAIM = (
@@ -24,7 +26,8 @@ CLAIM = (
     """
     CREATE OR REPLACE FUNCTION {schema}.oban_claim_within(of_runners text, of_queue text, demand bigint, holder text[],
       after_priorities smallint[], after_moments text[], after_ids bigint[], below integer[],
-      spec text[], burst boolean, most integer, rate jsonb, lane_from text, lane_origin text, has_wrapped boolean)
+      spec text[], burst boolean, most integer, rate jsonb, lane_from text, lane_origin text, has_wrapped boolean,
+      freed bigint)
     RETURNS TABLE (id bigint, state text, worker text, attempt integer, max_attempts integer, priority integer,
       attempted_at timestamp, scheduled_at text, inserted_at text, args text, meta text, errors text, tags text[],
       lane text, wrapped boolean, more boolean, wait double precision)
@@ -32,6 +35,9 @@ CLAIM = (
     #variable_conflict use_column
     DECLARE
       visits CONSTANT integer := 300;
+      -- By which `oban_jobs_freed` knows that this queue need not be rung again.
+      rung CONSTANT text := coalesce(current_setting('sqla_oban.rung', true), '');
+      entry CONSTANT text := md5({jobs_literal}::regclass::oid || of_queue);
       allowed double precision;
       busy jsonb;
       chosen bigint[] := ARRAY[]::bigint[];
@@ -194,6 +200,11 @@ CLAIM = (
             (SELECT r.wait FROM {schema}.oban_rate_of(of_queue, seen[i], blocked[i], rate) r));
         END IF;
       END LOOP;
+      -- The slots that the statement itself has freed are in use again: its triggers, which come after this, need ring
+      -- nobody for them. With partitions they may be those of another, which somebody waits for.
+      IF freed > 0 AND spec IS NULL AND cardinality(chosen) >= freed THEN
+        PERFORM set_config('sqla_oban.rung', rung || entry, true);
+      END IF;
       lane := at_lane;
       wrapped := has_wrapped;
       more := unfinished;

@@ -139,7 +139,7 @@ DOWNGRADE = """
       DROP TRIGGER oban_jobs_freed ON {schema}.oban_jobs;
       DROP TRIGGER oban_jobs_unsort ON {schema}.oban_jobs;
       DROP FUNCTION {schema}.oban_claim_within(text, text, bigint, text[], smallint[], text[], bigint[], integer[],
-        text[], boolean, integer, jsonb, text, text, boolean);
+        text[], boolean, integer, jsonb, text, text, boolean, bigint);
       DROP FUNCTION {schema}.oban_consume(text, text, double precision, jsonb);
       DROP FUNCTION {schema}.oban_rate_of(text, text, double precision, jsonb);
       DROP FUNCTION {schema}.oban_rate_spend(text, text, double precision, double precision, jsonb);

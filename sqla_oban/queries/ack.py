@@ -19,12 +19,15 @@ from sqlalchemy import (
     cast,
     func,
     literal_column,
+    not_,
     null,
+    or_,
     select,
     type_coerce,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from sqla_oban.models.job import JOB_STATE
 from sqla_oban.queries.expressions import (
@@ -126,17 +129,25 @@ def ack(*, skip_locked: bool = True) -> Executable:
     )
 
 
-def complete() -> Executable:
+def complete(*, alone: bool = False) -> ReturningUpdate[Any]:
     """Writes outcomes of which nothing is to be said but that the job is completed, as `ack` would.
 
     That is what most are, and it takes three quarters of the time. Rows that are locked, or whose cancellation was
     requested, are passed over: they are left to `ack`.
+
+    Args:
+        alone: pass over those, too, for whose end another job may wait; to release that takes locks.
     """
     done = parallel("done", ATTEMPT)
+    waited_for = or_(*(JOBS.c[part].is_not(None) for part in ("chain_key", "workflow_id", "batch_id")))
     held = (
         select(JOBS.c.id)
         .select_from(done)
-        .where(_is_this_execution(done), JOBS.c.meta.op("->")(constant(CANCEL_REQUESTED)).is_(None))
+        .where(
+            _is_this_execution(done),
+            JOBS.c.meta.op("->")(constant(CANCEL_REQUESTED)).is_(None),
+            *([not_(waited_for)] if alone else []),
+        )
         .with_for_update(of=JOBS, skip_locked=True)
         .cte("held")
         .prefix_with("MATERIALIZED")
@@ -177,16 +188,23 @@ def _is_this_execution(done: TableValuedAlias) -> ColumnElement[bool]:
     )
 
 
-def parameters(acks: Sequence[Ack]) -> dict[str, list[Any]]:
-    """`acks` as the arrays of `ACK`.
+def executions(acks: Sequence[Ack]) -> dict[str, list[Any]]:
+    """Which executions `acks` are of, as the arrays of `COMPLETE`.
 
-    Sorted by id, so that two statements that lock the same rows do so in the same order and cannot deadlock. What none
-    of them says is left out, since most jobs just complete, and unnest() fills shorter arrays up with NULL.
+    Sorted by id, so that two statements that lock the same rows do so in the same order and cannot deadlock.
+    """
+    ordered = sorted(acks, key=attrgetter("id"))
+    return {"ids": [one.id for one in ordered], "attempted_ats": [one.attempted_at for one in ordered]}
+
+
+def parameters(acks: Sequence[Ack]) -> dict[str, list[Any]]:
+    """`acks` as the arrays of `ACK`, in the order of `executions`.
+
+    What none of them says is left out, since most jobs just complete, and unnest() fills shorter arrays up with NULL.
     """
     ordered = sorted(acks, key=attrgetter("id"))
     return {
-        "ids": [one.id for one in ordered],
-        "attempted_ats": [one.attempted_at for one in ordered],
+        **executions(ordered),
         "states": _unless_all(JobState.COMPLETED, [one.state.value for one in ordered]),
         "delays": _unless_all(None, [one.delay for one in ordered]),
         "errors": _unless_all(None, [one.error for one in ordered]),

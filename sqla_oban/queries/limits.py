@@ -15,6 +15,7 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     bindparam,
+    case,
     cast,
     column,
     func,
@@ -23,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from sqla_oban.queries.ack import complete
 from sqla_oban.queries.claim import Claimed
 from sqla_oban.queries.expressions import QUEUES, RATES, home_function, now
 from sqla_oban.queries.queues import EVERY_NODE
@@ -38,8 +40,16 @@ def claim_within(schema: str | None) -> Executable:
     """Claims as `CLAIM` does, with the same parameters and columns, and keeps within the limits of the queue.
 
     What the operators said of it (`of_runners`) comes before `most` and `rate`. The last row is no job (its id is NULL)
-    but says where the next claim is to go on, whether at once, and when a rate that is used up has room again.
+    but says where the next claim is to go on, whether at once, and when a rate that is used up has room again; and
+    which outcomes were written.
+
+    It first completes the executions `ids`, `attempted_ats`, as `COMPLETE` does: at a limit there is room only where a
+    job has ended, so that two commits would follow each other for what one can do. PostgreSQL runs `ended` to its end
+    before it calls the function, because the count is an argument of it; and what a function reads is read anew, the
+    changes of the statement that calls it included. Jobs for whose end others wait are passed over: no lock of theirs
+    is ever waited for with the queue's.
     """
+    ended = complete(alone=True).cte("ended")
     claimed = home_function(
         schema,
         "oban_claim_within",
@@ -49,9 +59,11 @@ def claim_within(schema: str | None) -> Executable:
         *(_given("below", ARRAY(Integer)), _given("spec", ARRAY(Text)), _given("burst", Boolean)),
         *(_given("most", Integer), _json("rate")),
         *(_given("lane_from", Text), _given("lane_origin", Text), _given("has_wrapped", Boolean)),
+        select(func.count()).select_from(ended).scalar_subquery(),
     )
     rows = claimed.table_valued(*map(column, COLUMNS)).alias("claimed")
-    return select(*rows.c)
+    written = select(func.array_agg(ended.c.id)).scalar_subquery()
+    return select(*rows.c, case((rows.c.id.is_(None), written)).label("written"))
 
 
 def sort(schema: str | None) -> Executable:

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from sqla_oban import JobState, QueueConfig, RateLimit, SqlaOban, insert_all
+from sqla_oban.engine.database import Link
 from sqla_oban.settings import StagerSettings
 from sqla_oban.telemetry.events import JobFinished, JobStarted, QueueScaled
 from tests.shop import gate, noop, pass_gate
@@ -42,6 +43,28 @@ async def test_nodes_keep_within_a_global_limit_and_a_slot_that_is_freed_is_used
         door.open()
         await events.wait_for(JobFinished, count=6)
     assert {event.state for event in events.of(JobFinished)} == {JobState.COMPLETED}
+
+
+@both_drivers
+async def test_slots_that_go_from_job_to_job_are_one_commit_each_and_all_nodes_together_run_each_job_once(
+    engine: AsyncEngine, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = Link.fetch
+    together: list[int] = []
+
+    async def noted(link: Link, statement: Any, parameters: Any) -> Any:
+        if "of_queue" in parameters:
+            together.extend(parameters.get("ids", []))
+        return await fetch(link, statement, parameters)
+
+    monkeypatch.setattr(Link, "fetch", noted)
+    ids = await enqueue(engine, *(noop.new() for _ in range(60)))
+    for node in ("one", "two"):
+        await start(queues={"default": QueueConfig(limit=5, global_limit=3)}, node=node, **UNPOLLED)
+    await events.wait_for(JobFinished, count=60)
+    await waiting_for(engine, JobState.COMPLETED, 60)
+    assert together
+    assert sorted(event.id for event in events.of(JobStarted)) == ids
 
 
 async def test_a_node_that_waits_for_a_slot_is_rung_whoever_frees_it(

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from sqla_oban import JobState, current_job, job
+from sqla_oban import JobState, QueueConfig, current_job, job
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.producer import Producer
 from sqla_oban.migrations import migrate
@@ -28,6 +28,7 @@ from sqla_oban.telemetry.events import (
     ListenerDown,
     ListenerUp,
     LivenessLost,
+    ServiceFailed,
 )
 from sqla_oban.testing import TemporaryPostgres
 from tests.shop import block_at_gate, gate, noop, pass_gate
@@ -197,6 +198,50 @@ async def test_a_claim_whose_answer_was_lost_is_handed_back_and_runs_once(
     assert sorted(released.ids) == sorted(lost)
     assert ran == Counter(ids)
     assert {one.attempt for one in await jobs(engine)} == {1}
+
+
+async def test_outcomes_that_a_claim_took_along_are_not_lost_with_its_answer(
+    engine: AsyncEngine, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = Link.fetch
+    lost: list[int] = []
+
+    async def lose_one_answer(link: Link, statement: Any, parameters: Any) -> Any:
+        rows = await fetch(link, statement, parameters)
+        if "of_queue" in parameters and parameters["ids"] and not lost:
+            lost.extend(parameters["ids"])
+            await link.drop()
+            raise ConnectionError("the answer was lost")
+        return rows
+
+    monkeypatch.setattr(Link, "fetch", lose_one_answer)
+    ids = await enqueue(engine, *(count.new() for _ in range(20)))
+    await start(queues={"default": QueueConfig(limit=5, global_limit=5)})
+    await eventually(lambda: all_completed(engine), "the jobs to run")
+    assert lost
+    assert ran == Counter(ids)
+
+
+@pytest.mark.parametrize(("code", "end"), [("23514", JobState.DISCARDED), ("55P03", JobState.COMPLETED)])
+async def test_an_outcome_that_is_refused_keeps_no_claim_from_what_it_is_for(
+    engine: AsyncEngine, start: Any, events: Recorder, refusals: Any, code: str, end: JobState
+) -> None:
+    await refusals(code)
+    poison, *rest = await enqueue(engine, refused.new(), *(count.new() for _ in range(20)))
+    await start(queues={"default": QueueConfig(limit=2, global_limit=2)})
+
+    async def others_ended() -> bool:
+        return all(one.state is JobState.COMPLETED for one in await jobs(engine) if one.id != poison)
+
+    await eventually(others_ended, "all others to complete")
+    assert not events.of(ServiceFailed, service="Producer")
+    await refusals(None)
+
+    async def ended() -> bool:
+        return (await jobs(engine))[0].state is end
+
+    await eventually(ended, "the one to end")
+    assert ran == Counter([poison, *rest])
 
 
 async def test_jobs_claimed_while_the_node_came_to_count_as_dead_do_not_start(

@@ -2,14 +2,17 @@
 
 import json
 from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from sqla_oban import QueueConfig, RateLimit
+from sqla_oban import JobState, QueueConfig, RateLimit
 from sqla_oban.engine.limits import Limits
+from sqla_oban.queries.ack import Ack, executions
 from sqla_oban.queries.claim import START, Claimed, behind
 from sqla_oban.queries.limits import claim_within, consume, sort
 from tests.queries.table import PAST, Table, ago
@@ -28,14 +31,15 @@ class Limited:
         self.lane = ""
         self.more = False
         self.waits: float | None = None
+        self.written: list[int] | None = None
 
-    async def claim(self, demand: int = 10) -> list[Claimed]:
+    async def claim(self, demand: int = 10, ended: Sequence[Ack] = ()) -> list[Claimed]:
         where = {"lane_from": self.lane, "lane_origin": self.lane, "has_wrapped": False, "of_runners": "Oban"}
         asked = {"of_queue": "default", "demand": demand, "holder": ["node", "me"], **behind(START)}
-        found = await self.table.run(WITHIN, **asked, **where, **self.limits.parameters())
+        found = await self.table.run(WITHIN, **asked, **where, **self.limits.parameters(), **executions(ended))
         rows, verdict = found[:-1], tuple(found[-1])
         assert verdict[0] is None
-        self.lane, self.more, self.waits = verdict[-4], verdict[-2], verdict[-1]
+        self.lane, _, self.more, self.waits, self.written = verdict[13:]
         return sorted(Claimed._make(row[:13]) for row in rows)
 
     def wait(self) -> float:
@@ -304,20 +308,114 @@ async def test_each_partition_has_the_rate_for_itself(table: Table) -> None:
     assert queue.wait() > 0
 
 
-async def test_whoever_frees_slots_rings_for_each_of_their_queues(table: Table, engine: AsyncEngine) -> None:
-    heard: list[str] = []
-    queues = ["aa", "a", 'a "a', "default"]
-    await table.scalar(
-        "INSERT INTO oban_producers (uuid, node, queue) SELECT gen_random_uuid(), 'foreign', queue "
-        f"FROM unnest(ARRAY{queues}) queue RETURNING 1"
-    )  # of another library, which is rung whether it sleeps or not
-    for queue in queues * 2:
-        await table.add_executing("me", queue=f"'{queue}'", partition="''")
+@asynccontextmanager
+async def heard(engine: AsyncEngine) -> AsyncIterator[list[str]]:
+    """The queues that are rung meanwhile."""
+    rung: list[str] = []
     listening = create_async_engine(engine.url.set(drivername="postgresql+asyncpg"))
     async with listening.connect() as listener:
         raw: Any = (await listener.get_raw_connection()).driver_connection
-        await raw.add_listener("public.oban_insert", lambda *told: heard.append(json.loads(told[3])["queue"]))
-        await write(table, "UPDATE oban_jobs SET state = 'completed'")
-        await eventually(lambda: len(heard) >= len(queues), "the notices")
+        await raw.add_listener("public.oban_insert", lambda *told: rung.append(json.loads(told[3])["queue"]))
+        yield rung
     await listening.dispose()
-    assert sorted(heard) == sorted(queues)
+
+
+async def add_foreign_producers(table: Table, *queues: str) -> None:
+    """Of another library: they are rung whether they sleep or not."""
+    await table.scalar(
+        "INSERT INTO oban_producers (uuid, node, queue) SELECT gen_random_uuid(), 'foreign', queue "
+        f"FROM unnest(ARRAY{[*queues]}) queue RETURNING 1"
+    )
+
+
+async def test_whoever_frees_slots_rings_for_each_of_their_queues(table: Table, engine: AsyncEngine) -> None:
+    queues = ["aa", "a", 'a "a', "default"]
+    await add_foreign_producers(table, *queues)
+    for queue in queues * 2:
+        await table.add_executing("me", queue=f"'{queue}'", partition="''")
+    async with heard(engine) as rung:
+        await write(table, "UPDATE oban_jobs SET state = 'completed'")
+        await eventually(lambda: len(rung) >= len(queues), "the notices")
+    assert sorted(rung) == sorted(queues)
+
+
+# A claim that takes outcomes with it
+
+
+def outcomes(jobs: Sequence[Claimed]) -> list[Ack]:
+    return [Ack(job.id, job.attempted_at, JobState.COMPLETED) for job in jobs]
+
+
+async def test_a_claim_completes_what_has_ended_and_takes_its_slots(table: Table) -> None:
+    ids = [await table.add() for _ in range(5)]
+    queue = Limited(table, global_limit=2)
+    first = await queue.claim()
+    assert [job.id for job in await queue.claim(ended=outcomes(first))] == ids[2:4]
+    assert queue.written is not None
+    assert sorted(queue.written) == ids[:2]
+    assert (
+        await table.scalar("SELECT count(*) FROM oban_jobs WHERE state = 'completed' AND completed_at IS NOT NULL") == 2
+    )
+    assert await queue.claim() == []
+    assert queue.written is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "attempted_at = attempted_at + interval '1 second'",
+        "state = 'available'",
+        "meta = '{\"cancel_requested\": {}}'",
+        "chain_key = 'c'",
+        "workflow_id = 1",
+        "batch_id = gen_random_uuid()",
+    ],
+)
+async def test_outcomes_that_need_more_than_a_completion_are_left(change: str, table: Table) -> None:
+    waits = await table.add(priority="9")
+    ended, other = await table.add_executing(), await table.add_executing()
+    acks = [Ack(id_, (await table.job(id_)).attempted_at, JobState.COMPLETED) for id_ in (ended, other)]
+    await write(table, f"UPDATE oban_jobs SET {change} WHERE id = {other}")
+    left = await table.job(other)
+    queue = Limited(table, global_limit=2)
+    assert waits in [job.id for job in await queue.claim(ended=acks)]
+    assert queue.written == [ended]
+    assert (await table.job(other)).completed_at is None
+    assert (await table.job(other)).chain_key == left.chain_key
+
+
+async def test_outcomes_of_rows_that_somebody_holds_are_left(table: Table, engine: AsyncEngine) -> None:
+    ended = await table.add_executing()
+    ack = Ack(ended, (await table.job(ended)).attempted_at, JobState.COMPLETED)
+    async with engine.begin() as other:
+        await other.execute(text(f"SELECT FROM oban_jobs WHERE id = {ended} FOR UPDATE"))
+        queue = Limited(table, global_limit=1)
+        assert await queue.claim(ended=[ack]) == []
+    assert queue.written is None
+
+
+async def test_nobody_is_rung_for_slots_that_are_taken_again(table: Table, engine: AsyncEngine) -> None:
+    await add_foreign_producers(table, "default")
+    for _ in range(5):
+        await table.add()
+    queue = Limited(table, global_limit=2)
+    async with heard(engine) as rung:
+        two = await queue.claim()
+        two = await queue.claim(ended=outcomes(two))
+        assert len(two) == 2
+        await queue.claim(ended=outcomes(two))  # one job is left, so that one slot stays free
+        await eventually(lambda: len(rung) >= 1, "the notice")
+        await table.scalar("SELECT pg_notify('public.oban_insert', '{\"queue\": \"the end\"}')")
+        await eventually(lambda: "the end" in rung, "what was said last")
+    assert rung == ["default", "the end"]
+
+
+async def test_with_partitions_somebody_may_wait_for_the_one_that_was_freed(table: Table, engine: AsyncEngine) -> None:
+    await add_foreign_producers(table, "default")
+    for account in (1, 2):
+        await table.add(args=of(account))
+    queue = Limited(table, global_limit=1, partition=BY_ACCOUNT)
+    (one,) = await queue.claim(1)
+    async with heard(engine) as rung:
+        assert len(await queue.claim(1, outcomes([one]))) == 1
+        await eventually(lambda: len(rung) >= 1, "the notice")

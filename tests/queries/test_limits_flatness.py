@@ -28,6 +28,8 @@ LITERALS = {
     "burst": "false",
     "most": "1",
     "has_wrapped": "false",
+    "ids": "'{}'",
+    "attempted_ats": "'{}'",
 }
 RATE = """'{"allowed": 1, "period": 3600, "algorithm": "sliding"}'"""
 

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,9 +37,9 @@ TABLES = """
       INSERT INTO observed (job, part, weight, change)
         VALUES (NEW.id, NEW.args ->> 'account', coalesce(NEW.weight, 1),
                 CASE WHEN NEW.state = 'executing' THEN 1 ELSE -1 END);
-      RETURN NULL;
+      RETURN NEW;
     END $$;
-    CREATE TRIGGER observe AFTER UPDATE OF state ON oban_jobs FOR EACH ROW
+    CREATE TRIGGER observe BEFORE UPDATE OF state ON oban_jobs FOR EACH ROW
       WHEN ((OLD.state = 'executing') <> (NEW.state = 'executing')) EXECUTE FUNCTION observe();
 """
 DROP = "DROP TABLE observed CASCADE; DROP FUNCTION observe CASCADE"
@@ -70,7 +71,7 @@ class Plan:
         return Limits.of(QueueConfig(global_limit=self.most, rate_limit=self.rate, partition=partition))
 
 
-VERBS = ["claim", "claim", "claim", "end", "hand back", "insert", "scale", "die claiming", "die holding"]
+VERBS = ["claim", "claim", "claim", "end", "hand back", "insert", "scale", "turn over", "die claiming", "die holding"]
 STEPS = st.lists(st.tuples(st.sampled_from(VERBS), st.integers(1, 6)), min_size=5, max_size=12)
 RATES = st.builds(
     RateLimit, st.integers(3, 6), st.sampled_from([0.05, 0.2]), st.sampled_from(["sliding", "fixed", "bucket"])
@@ -90,6 +91,7 @@ class Actor:
     def __init__(self, dsn: str, plan: Plan) -> None:
         self.dsn, self.plan = dsn, plan
         self.held: list[int] = []
+        self.since: dict[int, datetime] = {}
         self.lane = ""
 
     async def play(self, steps: list[tuple[str, int]]) -> None:
@@ -104,6 +106,9 @@ class Actor:
         match verb:
             case "claim":
                 self.held += await self.claim(number)
+            case "turn over":
+                gone, self.held = self.held[:number], self.held[number:]
+                self.held += await self.claim(number, gone)
             case "end" | "hand back":
                 gone, self.held = self.held[:number], self.held[number:]
                 await self.session.execute(MOVE, "completed" if verb == "end" else "available", gone)
@@ -123,13 +128,16 @@ class Actor:
                 lost, self.held = self.held, []
                 await self.session.execute(MOVE, "available", lost)
 
-    async def claim(self, demand: int) -> list[int]:
+    async def claim(self, demand: int, ended: Sequence[int] = ()) -> list[int]:
         where = {"lane_from": self.lane, "lane_origin": self.lane, "has_wrapped": False, "of_runners": "Oban"}
         asked = {"of_queue": "default", "demand": demand, "holder": ["node", "me"], **behind(START)}
-        given = {**asked, **where, **self.plan.limits.parameters()}
+        outcomes = {"ids": ended, "attempted_ats": [self.since[job] for job in ended]}
+        given = {**asked, **where, **self.plan.limits.parameters(), **outcomes}
         rows = await self.session.fetch(CLAIM.sql, *[given[name] for name in CLAIM.names])
         self.lane = rows[-1]["lane"]
         assert len(rows) - 1 <= demand
+        assert sorted(rows[-1]["written"] or []) == sorted(ended)
+        self.since |= {row["id"]: row["attempted_at"] for row in rows[:-1]}
         return [row["id"] for row in rows[:-1]]
 
 
