@@ -83,8 +83,7 @@ class Link:
     async def _alone(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, which has the connection to itself."""
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._lock.acquire()
+            await self._acquire()
         except BaseException:
             work.close()
             raise
@@ -114,13 +113,25 @@ class Link:
         Raises:
             TimeoutError: it took longer, or a statement did before it.
         """
-        async with asyncio.timeout(self._timeout):
-            await self._lock.acquire()
+        await self._acquire()
         try:
             async with asyncio.timeout(self._timeout / 2):
                 yield
         finally:
             self._lock.release()
+
+    async def _acquire(self) -> None:
+        """Wait for the connection, for as long as a statement may take."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._timeout
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._lock.acquire()
+        except TimeoutError:
+            if loop.time() - due <= STANDSTILL:
+                raise
+            async with asyncio.timeout(self._timeout * UNREAD):  # who has it stood still as well, and reads on
+                await self._lock.acquire()
 
     async def drop(self) -> None:
         """Close the connection; the next statement opens another."""

@@ -27,6 +27,21 @@ async def test_a_loop_that_was_blocked_for_longer_than_a_timeout_reads_on(monkey
     assert await _within(TIMEOUT, work()) == "answered"
 
 
+async def test_who_waits_for_a_connection_meanwhile_goes_on_waiting(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "UNREAD", PATIENCE / TIMEOUT)
+    link = Link(engine, purpose="test", schema=None, timeout=TIMEOUT)
+    await link._lock.acquire()
+    waiting = asyncio.create_task(link._acquire())
+    await asyncio.sleep(0)
+    time.sleep(3 * TIMEOUT)  # noqa: ASYNC251 (the fault that is tested)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    link._lock.release()
+    await waiting
+
+
 async def test_who_does_not_stand_still_waits_no_longer(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "STANDSTILL", PATIENCE)
     monkeypatch.setattr(database, "UNREAD", PATIENCE / TIMEOUT)
