@@ -17,6 +17,10 @@ T = TypeVar("T")
 
 CLOSE_TIMEOUT = 0.5
 CANCELLATIONS = 3
+STANDSTILL = 0.1
+"""Seconds by which a timeout is late only where the process, or its loop, stood still meanwhile."""
+UNREAD = 0.5
+"""The share of a timeout for which it is then waited on. `HeartbeatSettings.patience` has room for two such waits."""
 
 
 class Link:
@@ -79,8 +83,7 @@ class Link:
     async def _alone(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, which has the connection to itself."""
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._lock.acquire()
+            await self._acquire()
         except BaseException:
             work.close()
             raise
@@ -110,13 +113,25 @@ class Link:
         Raises:
             TimeoutError: it took longer, or a statement did before it.
         """
-        async with asyncio.timeout(self._timeout):
-            await self._lock.acquire()
+        await self._acquire()
         try:
             async with asyncio.timeout(self._timeout / 2):
                 yield
         finally:
             self._lock.release()
+
+    async def _acquire(self) -> None:
+        """Wait for the connection, for as long as a statement may take."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._timeout
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._lock.acquire()
+        except TimeoutError:
+            if loop.time() - due <= STANDSTILL:
+                raise
+            async with asyncio.timeout(self._timeout * UNREAD):  # who has it stood still as well, and reads on
+                await self._lock.acquire()
 
     async def drop(self) -> None:
         """Close the connection; the next statement opens another."""
@@ -197,12 +212,18 @@ async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
     In a task of its own, and cancelled until it ends: psycopg answers the first cancellation by asking the server to
     cancel the query, and waits up to ten seconds for its word.
 
+    A process that was stopped, or a job that blocked the loop, is no sign of a connection that hangs: what PostgreSQL
+    has answered meanwhile is still to be read.
+
     Raises:
         TimeoutError: it took longer.
     """
-    task = asyncio.create_task(work)
+    task, loop = asyncio.create_task(work), asyncio.get_running_loop()
+    due = loop.time() + seconds
     try:
         await asyncio.wait([task], timeout=seconds)
+        if loop.time() - due > STANDSTILL:
+            await asyncio.wait([task], timeout=seconds * UNREAD)
     finally:
         in_time = task.done()
         for _ in range(0 if in_time else CANCELLATIONS):

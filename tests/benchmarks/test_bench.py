@@ -41,7 +41,7 @@ TINY = Scale(
     sleepers=5,
     burners=4,
     nodes=(1, 2),
-    budget=30,
+    budget=120,
 )
 
 NOBODY = Entrant("nobody", "no_such_module")

@@ -1,6 +1,7 @@
 """The commands behind a real PgBouncer in transaction mode."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, make_url
@@ -40,11 +41,12 @@ def test_a_listen_url_that_leads_elsewhere_is_a_problem(pooled: str, server_url:
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 def test_a_plain_runner_takes_its_jobs_through_the_pooler_and_listens_past_it(
-    driver: str, pooled: str, url: str
+    driver: str, pooled: str, url: str, tmp_path: Path
 ) -> None:
+    (tmp_path / "sqla_oban.toml").write_text("heartbeat.ttl = 60\nnotifier.timeout = 60\n")  # or the slow are deaf too
     through = make_url(pooled).set(drivername=f"postgresql+{driver}").render_as_string(hide_password=False)
     run_it = ("run", "--url", through, "--queues", "default:1", "--node", "web-1")
-    with running(*run_it, SQLA_OBAN_LISTEN_URL=url) as process:
+    with running(*run_it, cwd=tmp_path, SQLA_OBAN_LISTEN_URL=url) as process:
         process.read_until(" runs as node web-1, queues: default:1\n")
         process.process.terminate()
         code, complaint = process.end()

@@ -7,6 +7,7 @@ import urllib.request
 from pathlib import Path
 
 from tests.cli.command import running
+from tests.examples.server import free_port
 
 WORKERS = """
 from sqla_oban import job
@@ -14,11 +15,6 @@ from sqla_oban import job
 @job(name="cli_observed.work")
 async def work() -> None: ...
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def got(port: int, path: str) -> str:

@@ -14,13 +14,15 @@ from tests.shop import noop
 from tests.support import Recorder, both_drivers, enqueue
 
 THREE = RateLimit(3, 600)
+FOR_LONG = 3_000_000_000
+"""Seconds of a period that ends in 2065, also where periods are counted from 1970."""
 MAIL = {"mail": QueueConfig(rate_limit=THREE)}
 
 
 @both_drivers
 @pytest.mark.parametrize("algorithm", ["sliding", "fixed", "bucket"])
 async def test_a_rate_of_its_own_is_used_all_or_nothing(algorithm: str, engine: AsyncEngine) -> None:
-    limits, rate = SqlaOban(engine).limits, RateLimit(5, 100_000, algorithm)
+    limits, rate = SqlaOban(engine).limits, RateLimit(5, FOR_LONG, algorithm)
     assert await limits.available("stripe", rate_limit=rate) == 5
     assert await limits.consume("stripe", 3, rate_limit=rate)
     assert not await limits.consume("stripe", 3, rate_limit=rate)
@@ -91,7 +93,7 @@ async def test_who_acquires_waits_until_there_is_room(engine: AsyncEngine) -> No
     limits, rate = SqlaOban(engine).limits, RateLimit(2, 0.1, "bucket")
     for _ in range(5):
         await limits.acquire("stripe", rate_limit=rate)
-    with pytest.raises(LimitTimeout, match="the rate 'slow' has room for 1 in 6"):
+    with pytest.raises(LimitTimeout, match=r"the rate 'slow' has room for 1 in (600|5\d\d) s"):
         for _ in range(4):
             await limits.acquire("slow", rate_limit=THREE, timeout=5)
     with pytest.raises(LimitTimeout):

@@ -26,6 +26,7 @@ from sqla_oban.doctor.thresholds import Thresholds
 from sqla_oban.doctor.vacuum import vacuum
 from sqla_oban.doctor.ways import notify_queue, pooler
 from sqla_oban.engine import heartbeat
+from sqla_oban.settings import LeaderSettings
 from sqla_oban.telemetry.events import AcksWritten, Beaten, LeadershipGained, ListenerUp
 from tests import pgbouncer
 from tests.queries.table import Table
@@ -55,7 +56,7 @@ def named(ailment: Ailment, findings: list[Finding]) -> Finding:
 async def test_all_is_well_where_a_node_runs_and_leads(
     engine: AsyncEngine, start: Any, events: Recorder, table: Table
 ) -> None:
-    await start(queues={"default": 1})
+    await start(queues={"default": 1}, leader=LeaderSettings())  # a lease as long as by default
     await events.wait_for(LeadershipGained)
     await events.wait_for(ListenerUp)
     await events.wait_for(Beaten, count=len(events.of(Beaten)) + 1)
@@ -145,6 +146,7 @@ async def dead_rows(engine: AsyncEngine) -> AsyncIterator[None]:
         await write.execute(text("INSERT INTO oban_jobs (worker) SELECT 'w' FROM generate_series(1, 5000)"))
         await eventually(lambda: counted(write, "n_live_tup >= 5000"), "the statistics")
         await write.execute(text("ANALYZE oban_jobs"))
+        await keeper.execute(text("LOCK TABLE oban_jobs IN SHARE UPDATE EXCLUSIVE MODE"))  # no autovacuum counts anew
         await write.execute(text("DELETE FROM oban_jobs"))
         await eventually(lambda: counted(write, "n_dead_tup >= 5000 AND n_live_tup = 0"), "the statistics")
         yield
@@ -160,10 +162,10 @@ async def test_dead_rows_of_which_no_vacuum_gets_rid(engine: AsyncEngine, connec
     async with dead_rows(engine):
         found = await of(connection, vacuum, HOME, Thresholds(dead_rows=1000))
         found += await of(connection, bloat, HOME, Thresholds(bytes=100_000))
-    assert named(Ailment.DEAD_ROWS, found).facts["table"] == "oban_jobs"
+    found = [one for one in found if one.facts.get("table") == "oban_jobs"]  # others have dead rows of earlier tests
     assert "which every claim reads past" in named(Ailment.DEAD_ROWS, found).message
     assert named(Ailment.AUTOVACUUM_LAGS, found).facts["begins"] == 50 + 0.02 * 5000
-    assert named(Ailment.TABLE_BLOAT, found).facts["table"] == "oban_jobs"
+    assert named(Ailment.TABLE_BLOAT, found).facts["filled"] == 0
 
 
 async def test_indexes_that_are_bloated(engine: AsyncEngine, connection: AsyncConnection) -> None:
@@ -223,9 +225,8 @@ async def test_a_node_whose_clock_is_wrong(
     connection: AsyncConnection, start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     true = time.time
-    monkeypatch.setattr(time, "time", lambda: true() - 3600)
+    monkeypatch.setattr(time, "time", lambda: true() - 3600)  # to the end, or the next beat would be right
     await start(queues={"default": 1}, node="late")
-    monkeypatch.undo()
     found = named(Ailment.CLOCK_DIFFERENCE, await of(connection, nodes, HOME, "Oban", Thresholds()))
     assert found.facts["node"] == "late"
     assert "s behind PostgreSQL's" in found.message

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqla_oban.doctor import notifications as module
 from sqla_oban.doctor.finding import Verdict
 from sqla_oban.doctor.notifications import notifications
+from sqla_oban.engine.database import Link
 from tests.doctor.swallower import swallowing
 from tests.support import both_drivers
 
@@ -31,7 +32,8 @@ async def test_a_pooler_that_swallows_notifications_is_found_out(
 ) -> None:
     if not str(database_url.query.get("host", "")).startswith("/"):
         pytest.skip("the server has no socket that we know")
-    monkeypatch.setattr(module, "PATIENCE", 1.0)
+    monkeypatch.setattr(module, "PATIENCE", 1.0)  # for the notice, and not for connecting and asking
+    monkeypatch.setattr(module, "Link", lambda engine, **options: Link(engine, **{**options, "timeout": 30.0}))
     async with swallowing(database_url, directory) as url:
         engine = create_async_engine(url.set(drivername=f"postgresql+{driver}"))
         finding = await notifications(engine)

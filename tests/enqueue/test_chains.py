@@ -311,4 +311,5 @@ async def test_jobs_of_the_crontab_are_chained(engine: AsyncEngine, start: Any, 
         return len(await jobs(engine)) >= 2
 
     await eventually(made, "the jobs of the ticks")
-    assert sorted(await states(engine)) == ["available", "suspended"]
+    turn, *others = sorted(await states(engine))
+    assert (turn, set(others)) == ("available", {"suspended"})  # two, and a third if the hour turned meanwhile

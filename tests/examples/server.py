@@ -1,12 +1,14 @@
 """Applications as processes, started the way a user starts them."""
 
 import contextlib
+import random
 import socket
 import subprocess
 import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -36,8 +38,21 @@ def running(command: str, *arguments: str, log: Path, **more: str) -> Iterator[s
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """One that is free, and stays so until it is used: the system gives none below 32768 to whoever asks for any."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
+def get(url: str, **options: Any) -> httpx.Response:
+    """What it answers, however long that takes; 503 is of a question to PostgreSQL that took too long."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        answer = httpx.get(url, timeout=TIMEOUT, **options)
+        if answer.status_code != 503 or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.05)
 
 
 def wait_until(process: subprocess.Popen[bytes], log: Path, url: str) -> None:
@@ -45,7 +60,7 @@ def wait_until(process: subprocess.Popen[bytes], log: Path, url: str) -> None:
     deadline = time.monotonic() + TIMEOUT
     while True:
         with contextlib.suppress(httpx.TransportError):
-            httpx.get(url)
+            httpx.get(url, timeout=TIMEOUT)
             return
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
@@ -55,7 +70,7 @@ def wait_until(process: subprocess.Popen[bytes], log: Path, url: str) -> None:
 def poll(url: str, field: str) -> object:
     """What `field` of the answer is, once it is something."""
     deadline = time.monotonic() + TIMEOUT
-    while not (value := httpx.get(url).json()[field]):
+    while not (value := httpx.get(url, timeout=TIMEOUT).json()[field]):
         assert time.monotonic() < deadline, f"waited in vain for {field} at {url}"
         time.sleep(0.05)
     return value

@@ -24,7 +24,7 @@ from sqla_oban.cli.configuration import configured
 from sqla_oban.cli.configuration.sources import PREFIX, from_environment
 from sqla_oban.runner import SqlaOban
 from tests.cli.command import TIMEOUT
-from tests.examples.server import ROOT, free_port, poll, running, wait_until
+from tests.examples.server import ROOT, free_port, get, poll, running, wait_until
 from tests.migrations.database import begun
 
 EXAMPLES = ROOT / "examples"
@@ -264,7 +264,10 @@ def test_the_commands_do_what_the_probes_look_for(url: URL, tmp_path: Path) -> N
     with running(*serve, log=log["web"], **database) as process:
         wait_until(process, log["web"], web)
         for number in ("A-1", "A-2"):
-            assert httpx.post(f"{web}/orders", json={"id": number, "item": "a bicycle"}).status_code == 201
+            assert (
+                httpx.post(f"{web}/orders", json={"id": number, "item": "a bicycle"}, timeout=TIMEOUT).status_code
+                == 201
+            )
     assert states(url) == {"available": 2}, "without a lifespan nothing runs there"
 
     run = placed(command_of(K8S_RUNNER), ports)
@@ -274,15 +277,15 @@ def test_the_commands_do_what_the_probes_look_for(url: URL, tmp_path: Path) -> N
         with running(run[0], *run[1:], log=log["runner"], **said) as process:
             wait_until(process, log["runner"], f"{health}{K8S_RUNNER['startupProbe']['httpGet']['path']}")
             assert poll(f"{health}/ready", "beating") is True
-            assert httpx.get(f"{health}/ready").status_code == 200
-            assert "sqla_oban_jobs_finished_total" in httpx.get(f"{metrics}/metrics").text
+            assert get(f"{health}/ready").status_code == 200
+            assert "sqla_oban_jobs_finished_total" in get(f"{metrics}/metrics").text
             wait_for(url, {"completed": 1, "executing": 1}, log["runner"])
 
             process.send_signal(signal.SIGTERM)
 
             assert poll(f"{health}/ready", "stopping") is True
-            assert httpx.get(f"{health}/ready").status_code == 503
-            assert httpx.get(f"{health}/live").status_code == 200, "to drain is not to hang"
+            assert httpx.get(f"{health}/ready", timeout=TIMEOUT).status_code == 503
+            assert get(f"{health}/live").status_code == 200, "to drain is not to hang"
             held.rollback()
             assert process.wait() == 0, log["runner"].read_text()
     assert states(url) == {"completed": 2}
@@ -292,5 +295,5 @@ def test_the_commands_do_what_the_probes_look_for(url: URL, tmp_path: Path) -> N
     with running(*watch, log=log["dashboard"], **database) as process:
         wait_until(process, log["dashboard"], dashboard)
         for probe in ("readinessProbe", "livenessProbe"):
-            assert httpx.get(dashboard + K8S_DASHBOARD[probe]["httpGet"]["path"]).status_code == 200
-        assert httpx.get(f"{dashboard}/jobs?state=completed").status_code == 200
+            assert get(dashboard + K8S_DASHBOARD[probe]["httpGet"]["path"]).status_code == 200
+        assert get(f"{dashboard}/jobs?state=completed").status_code == 200

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from sqla_oban import Job
 from sqla_oban.migrations import migrate
+from tests.cli.command import TIMEOUT
 from tests.examples.server import free_port, poll, running, wait_until
 from tests.support import eventually
 
@@ -123,6 +124,6 @@ def test_it_runs_as_its_readme_says(url: URL, tmp_path: Path) -> None:
         assert process.wait() == 0, log.read_text()
     with running("uvicorn", "examples.fastapi_app.app:app", "--port", str(port), log=log, **given) as process:
         wait_until(process, log, here)
-        assert httpx.post(here, json=BICYCLE).status_code == 201
+        assert httpx.post(here, json=BICYCLE, timeout=TIMEOUT).status_code == 201
         assert poll(f"{here}/A-17", "confirmed_at")
     assert "Application shutdown complete" in log.read_text()

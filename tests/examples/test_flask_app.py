@@ -4,7 +4,8 @@ import httpx
 import pytest
 from sqlalchemy import URL, text
 
-from tests.examples.server import free_port, poll, running, wait_until
+from tests.cli.command import TIMEOUT
+from tests.examples.server import free_port, get, poll, running, wait_until
 from tests.migrations.database import begun
 
 FLASK = ("flask", "--app", "examples.flask_app.app")
@@ -21,9 +22,9 @@ def test_an_order_that_a_sync_application_stores_is_confirmed_by_a_runner_beside
         assert process.wait() == 0, log.read_text()
     with running(*FLASK, "run", "--port", str(port), log=log, DATABASE_URL=address) as process:
         wait_until(process, log, here)
-        made = httpx.post(here, json={"item": "a bicycle"})
+        made = httpx.post(here, json={"item": "a bicycle"}, timeout=TIMEOUT)
         assert (made.status_code, made.json()) == (201, {"id": 1, "item": "a bicycle"})
-        assert httpx.get(f"{here}/1").json()["confirmed"] is False, "nobody runs jobs yet"
+        assert get(f"{here}/1").json()["confirmed"] is False, "nobody runs jobs yet"
         run = ("sqla-oban", "run", "--app", "examples.flask_app.runner:oban")
         with running(*run, log=runner_log, DATABASE_URL=address):
             assert poll(f"{here}/1", "confirmed") is True

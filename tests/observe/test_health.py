@@ -56,7 +56,7 @@ async def test_a_runner_is_ready_from_its_start_to_its_stop(engine: AsyncEngine,
 async def test_who_was_told_to_stop_is_not_ready_while_its_jobs_end(
     engine: AsyncEngine, start: Any, events: Recorder
 ) -> None:
-    oban = await start(queues={"default": 1})
+    oban = await start(queues={"default": 1}, shutdown_grace_period=60.0)
     async with Health(oban) as health:
         await enqueue(engine, lasting.new())
         await events.wait_for(JobStarted)

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from sqla_oban import Job, Unique, insert_all, job, telemetry
 from sqla_oban.observe.otel import instrument, uninstrument
 from sqla_oban.telemetry.carrier import carriers
-from sqla_oban.telemetry.events import AcksWritten, JobAbandoned, JobStarted
+from sqla_oban.telemetry.events import AcksWritten, JobAbandoned, JobStarted, ListenerUp
 from tests.queries.table import Table
 from tests.support import Recorder, enqueue, jobs
 
@@ -202,6 +202,7 @@ async def test_metrics_follow_the_conventions(engine: AsyncEngine, start: Any, e
     instrument(tracer_provider=provider, meter_provider=MeterProvider([reader]))
     try:
         await start(queues={"traced": 1}, node="n")
+        await events.wait_for(ListenerUp)
         await enqueue(engine, work.new())
         await events.wait_for(AcksWritten, written=1)
         data: Any = reader.get_metrics_data()

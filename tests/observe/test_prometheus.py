@@ -10,6 +10,7 @@ from sqla_oban import JobState, SqlaOban, job, telemetry
 from sqla_oban.observe import Survey, asgi
 from sqla_oban.observe.measuring import MOST_NAMES, OTHERS
 from sqla_oban.observe.prometheus import PrometheusMetrics
+from sqla_oban.settings import LeaderSettings
 from sqla_oban.telemetry.events import (
     AcksWritten,
     JobAbandoned,
@@ -46,7 +47,7 @@ def values(metrics: PrometheusMetrics) -> dict[tuple[Any, ...], float]:
 
 async def test_what_a_runner_does_is_measured(engine: AsyncEngine, start: Any, events: Recorder) -> None:
     with PrometheusMetrics() as metrics:
-        oban = await start(queues={"metrics": 2}, node="measured")
+        oban = await start(queues={"metrics": 2}, node="measured", leader=LeaderSettings())  # as slow as by default
         await events.wait_for(LeadershipGained)
         await events.wait_for(ListenerUp)
         await enqueue(engine, fine.new(), fine.new(), broken.new(), fine.with_options(queue="later").new())

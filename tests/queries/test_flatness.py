@@ -1,7 +1,7 @@
 """What a claim reads does not grow with the table, nor with the dead entries in front of its index."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import text
@@ -12,6 +12,8 @@ from sqla_oban import JobState
 from sqla_oban.queries.ack import ACK, Ack, parameters
 from sqla_oban.queries.claim import CLAIM, END, START, Key
 from tests.queries.table import Table
+
+pytestmark = pytest.mark.usefixtures("undisturbed")
 
 DEMAND = 20
 FILL = """
@@ -29,16 +31,6 @@ LITERALS = {"of_queue": "'q1'", "demand": str(DEMAND), "holder": "ARRAY['n', 'p'
 def driver(request: pytest.FixtureRequest) -> str:
     """The plan is PostgreSQL's, whoever asks for it."""
     return str(request.param)
-
-
-@pytest.fixture(autouse=True)
-async def undisturbed(engine: AsyncEngine) -> AsyncIterator[None]:
-    """A test says itself when the table is analysed: half-way through its filling, statistics would be of nothing."""
-    async with engine.begin() as connection:
-        await connection.execute(text("ALTER TABLE oban_jobs SET (autovacuum_enabled = off)"))
-    yield
-    async with engine.begin() as connection:
-        await connection.execute(text("ALTER TABLE oban_jobs RESET (autovacuum_enabled)"))
 
 
 async def buffers(table: Table, keys: Sequence[Key] = (START,)) -> int:

@@ -8,6 +8,8 @@ from sqlalchemy.dialects.postgresql import psycopg
 from sqla_oban.queries.limits import claim_within
 from tests.queries.table import Table
 
+pytestmark = pytest.mark.usefixtures("undisturbed")
+
 DEMAND = 20
 FILL = """
     INSERT INTO oban_jobs (worker, queue, args, partition)

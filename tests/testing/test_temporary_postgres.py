@@ -3,7 +3,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from sqla_oban.errors import TemporaryPostgresError
 from sqla_oban.testing import TemporaryPostgres
 from sqla_oban.testing.temporary_postgres import find_binaries
+from tests.examples.server import free_port
 from tests.support import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,12 +69,6 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def in_thread(what: object = None) -> str:
     return threading.current_thread().name
 
 
-@job(name="testing.refuse", max_attempts=3, backoff=lambda _: 7.0)
+@job(name="testing.refuse", max_attempts=3, backoff=lambda _: 700.0)
 async def refuse(what: object = None) -> None:
     raise Refused(what)
 

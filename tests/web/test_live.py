@@ -12,6 +12,7 @@ from sqla_oban.errors import TooSlow
 from sqla_oban.web import dashboard, live
 from sqla_oban.web.shared import Shared
 from tests.queries.table import Table
+from tests.support import PATIENCE
 
 
 async def test_those_who_ask_the_same_get_the_answer_to_one_question() -> None:
@@ -81,7 +82,7 @@ async def test_a_page_is_streamed_to_those_only_who_may_see_it(
     await table.add(worker="'shop.first'")
     for may, status in ((True, 200), (False, 403)):
         url = await serve(dashboard(SqlaOban(engine), authorize=lambda *_, may=may: may))
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=PATIENCE) as http:
             answer = await http.get(f"{url}/jobs?live=1")
         assert answer.status_code == status
         assert answer.headers["content-type"].startswith("text/event-stream" if may else "text/html")

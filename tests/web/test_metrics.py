@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sqla_oban.observe.fleet import FleetMetrics
+from sqla_oban.web import metrics
 from sqla_oban.web.actions import Action
 from tests.queries.table import Table, ago
 
@@ -50,7 +51,8 @@ async def test_queues_and_nodes_are_told_without_a_runner(visit: Any, fleet: Non
     assert not [key for key in found if "gone" in key and key[0] != "sqla_oban_node_up"]
 
 
-async def test_an_answer_is_good_for_some_seconds(visit: Any, table: Table) -> None:
+async def test_an_answer_is_good_for_some_seconds(visit: Any, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "GOOD_FOR", metrics.GOOD_FOR * 100)
     visitor = visit(metrics=FleetMetrics())
     await table.add()
     first = await visitor.get("/metrics")

@@ -6,6 +6,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban.control.watch.reader import Reader
 from sqla_oban.models import Scope
+from tests.queries.conftest import undisturbed
+
+__all__ = ["undisturbed"]  # a fixture
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What the dashboard asks of jobs, queues, nodes and the crontab, beside looking through jobs."""
 
 import json
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ async def test_it_looks_in_the_schema_of_the_runner(engine: AsyncEngine) -> None
         await connection.run_sync(migrate, schema="elsewhere")
         await connection.execute(text("INSERT INTO elsewhere.oban_jobs (worker) VALUES ('w')"))
     try:
-        counts = await Reader(engine, Scope(schema="elsewhere"), timeout=5).ask(count)
+        counts = await Reader(engine, Scope(schema="elsewhere"), timeout=30).ask(count)
         assert counts[JobState.AVAILABLE] == Count(1)
     finally:
         async with engine.begin() as connection:
@@ -75,10 +76,12 @@ async def test_few_jobs_are_counted(table: Table, ask: Any) -> None:
     assert (counts[JobState.AVAILABLE], counts[JobState.RETRYABLE]) == (Count(3), Count(2))
 
 
+@pytest.mark.usefixtures("undisturbed")
 async def test_many_jobs_are_estimated(table: Table, ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "EXACTLY", 50)
     monkeypatch.setattr(count_queries, "EXACTLY", 50)
     counting._counts.cache_clear()
+    await table.connection.execute(text("TRUNCATE oban_jobs"))  # with what is believed of its rows
     await add_many(table, 200, state="'completed'", completed_at=ago(1))
     await add_many(table, 100, state="'retryable'")
     await add_many(table, 3)
@@ -161,7 +164,9 @@ async def test_a_busy_queue_is_told_by_its_newest_jobs(table: Table, ask: Any, m
     await add_many(table, 10, state="'completed'", attempted_at=ago(3_000), completed_at=ago(3_000))
     found = await ask(activity, span=3_600, width=60)
     assert found.totals[JobState.COMPLETED] == activity_queries.MOST
-    assert found.since == pytest.approx(found.now - 100, abs=5)
+    spans = "SELECT ARRAY[min(completed_at), max(completed_at)] FROM oban_jobs WHERE id <= 20000"
+    oldest, newest = (one.replace(tzinfo=UTC).timestamp() for one in await table.scalar(spans))
+    assert oldest - 1 <= found.since <= newest + 1
     assert [bucket.known for bucket in found.buckets].count(False) > 50
     await add_many(table, 20_001)
     assert {bucket.backlog for bucket in (await ask(activity, span=3_600, width=60)).buckets} == {None}
@@ -205,7 +210,7 @@ async def test_the_fleet_are_all_producers_and_leaders(table: Table, ask: Any) -
     await table.add_producer(beaten=ago(1), meta=meta)
     await table.add_producer(beaten=ago(999), meta='{"local_limit": "lots", "running": -1}')
     await table.scalar(
-        f"INSERT INTO oban_peers VALUES ('oban', 'node', {ago(9)}, {ago(-5)}), ('old', 'n', {ago(9)}, {ago(5)}) "
+        f"INSERT INTO oban_peers VALUES ('oban', 'node', {ago(9)}, {ago(-600)}), ('old', 'n', {ago(9)}, {ago(5)}) "
         "RETURNING 1"
     )
     found = await ask(fleet)
