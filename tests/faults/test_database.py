@@ -31,7 +31,7 @@ from sqla_oban.telemetry.events import (
 )
 from sqla_oban.testing import TemporaryPostgres
 from tests.shop import block_at_gate, gate, noop, pass_gate
-from tests.support import Recorder, both_drivers, enqueue, eventually, jobs
+from tests.support import MORTAL, Recorder, both_drivers, enqueue, eventually, jobs
 
 BY_WAKE_UP_ONLY = StagerSettings(interval=600, deaf_interval=600)
 NOT_A_NOTIFY = text("SELECT CAST(:channel AS text), CAST(:payload AS text)")
@@ -62,7 +62,10 @@ async def terminate(engine: AsyncEngine, purpose: str) -> int:
     """Kill the server's side of a runner's connections."""
     async with engine.begin() as connection:
         killed = await connection.execute(
-            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :name"),
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = :name AND datname = current_database()"
+            ),
             {"name": f"sqla_oban {purpose}"},
         )
         return len(killed.all())
@@ -118,7 +121,7 @@ async def test_a_killed_listener_heals_and_jobs_start_meanwhile(
 ) -> None:
     await start(queues={"default": 5})
     await events.wait_for(ListenerUp)
-    assert await terminate(engine, "pulse") == 1
+    assert await terminate(engine, "pulse") > 0  # one of an earlier test may not be gone yet
     (id_,) = await enqueue(engine, noop.new())
     await events.wait_for(JobFinished, id=id_)
     await events.wait_for(ListenerDown)
@@ -246,7 +249,7 @@ async def test_a_late_ack_after_a_rescue_changes_nothing(engine: AsyncEngine, st
 async def test_a_node_that_cannot_prove_that_it_lives_stops_its_jobs_and_hands_them_back(
     engine: AsyncEngine, start: Any, events: Recorder, worker: Any
 ) -> None:
-    await start(queues={"default": 5})
+    await start(queues={"default": 5}, heartbeat=MORTAL, leadership=False)  # nobody rescues what it is to hand back
     with gate("cut off") as cut_off:
         (id_,) = await enqueue(engine, worker.new("cut off"))
         await eventually(lambda: cut_off.entered == [id_], "the job to run")
@@ -335,14 +338,16 @@ async def test_a_runner_makes_three_connections_and_leaves_none(
     async def connections() -> list[str]:
         async with engine.connect() as connection:
             names = await connection.scalars(
-                text("SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'sqla_oban %'")
+                text(
+                    "SELECT application_name FROM pg_stat_activity "
+                    "WHERE application_name LIKE 'sqla_oban %' AND datname = current_database()"
+                )
             )
             return sorted(names)
 
-    assert await connections() == ["sqla_oban ack", "sqla_oban claim", "sqla_oban pulse"]
+    async def are(*expected: str) -> bool:
+        return await connections() == list(expected)
+
+    await eventually(lambda: are("sqla_oban ack", "sqla_oban claim", "sqla_oban pulse"), "three, and no other")
     await node.stop()
-
-    async def none() -> bool:
-        return await connections() == []
-
-    await eventually(none, "the connections to close")
+    await eventually(are, "the connections to close")
