@@ -11,7 +11,7 @@ from sqla_oban import JobState, QueueConfig, RateLimit, SqlaOban, insert_all
 from sqla_oban.settings import StagerSettings
 from sqla_oban.telemetry.events import JobFinished, JobStarted, QueueScaled
 from tests.shop import gate, noop, pass_gate
-from tests.support import Recorder, both_drivers, enqueue, eventually, jobs
+from tests.support import Recorder, asleep, both_drivers, enqueue, eventually, jobs
 
 UNPOLLED = {"stager": StagerSettings(interval=600.0, deaf_interval=0.1)}
 """Nobody looks for what he was not told of."""
@@ -64,13 +64,7 @@ async def test_a_node_that_waits_for_a_slot_is_rung_whoever_frees_it(
 
 
 async def eventually_asleep(engine: AsyncEngine) -> None:
-    held = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock')"
-
-    async def asleep() -> bool:
-        async with engine.connect() as connection:
-            return bool(await connection.scalar(text(held)))
-
-    await eventually(asleep, "the producer to fall asleep")
+    await eventually(lambda: asleep(engine), "the producer to fall asleep")
 
 
 @both_drivers
