@@ -3,13 +3,14 @@
 import asyncio
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import SqlaOban
 from sqla_oban.engine.clock import now
 from sqla_oban.settings import LeaderSettings
-from sqla_oban.telemetry.events import Beaten, LeadershipGained, LeadershipLost
+from sqla_oban.telemetry.events import Beaten, LeadershipGained, LeadershipLost, ListenerUp
 from tests.support import Recorder, eventually, fast_settings
 
 TTL = LeaderSettings(ttl=1.5, margin=0.3)
@@ -48,6 +49,26 @@ async def test_a_leader_that_stops_is_followed_at_once(start: Any, events: Recor
     assert not first.is_leader
     await eventually(lambda: second.is_leader, "the second to lead, long before the lease would end")
     assert [event.node for event in events.of(LeadershipLost)] == ["first"]
+
+
+async def test_a_leader_that_stops_while_another_hears_nothing_is_followed_when_it_hears_anew(
+    engine: AsyncEngine, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = LeaderSettings(ttl=600)
+    first = await start(queues={"default": 1}, node="first", leader=long)
+    await eventually(lambda: first.is_leader, "the first to lead")
+    second = await start(queues={"default": 1}, node="second", leader=long)
+    await events.wait_for(ListenerUp, node="second")
+    monkeypatch.setattr(second._node._notifier, "_subscribers", {})
+    await first.stop()
+    async with engine.begin() as connection:
+        await connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'sqla_oban pulse' AND datname = current_database()"
+            )
+        )
+    await eventually(lambda: second.is_leader, "the second to lead, long before the lease would end")
 
 
 async def test_two_nodes_of_the_same_name_do_not_both_lead(engine: AsyncEngine, start: Any) -> None:
