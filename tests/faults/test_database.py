@@ -1,7 +1,6 @@
 """What happens when PostgreSQL, or the way to it, fails."""
 
 import asyncio
-import gc
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -202,8 +201,9 @@ async def test_a_claim_whose_answer_was_lost_is_handed_back_and_runs_once(
     assert {one.attempt for one in await jobs(engine)} == {1}
 
 
+@pytest.mark.parametrize("alive_again", [False, True], ids=["dead", "alive again"])
 async def test_jobs_claimed_while_the_node_came_to_count_as_dead_do_not_start(
-    engine: AsyncEngine, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch
+    engine: AsyncEngine, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch, alive_again: bool
 ) -> None:
     fetch = Link.fetch
     producers: list[Producer] = []
@@ -211,18 +211,21 @@ async def test_jobs_claimed_while_the_node_came_to_count_as_dead_do_not_start(
     async def pause_meanwhile(link: Link, statement: Any, parameters: Any) -> Any:
         rows = await fetch(link, statement, parameters)
         if statement is CLAIM and rows and not producers:
-            producers.extend(one for one in gc.get_objects() if isinstance(one, Producer) and one.queue == "paused")
+            producers.extend(node._node._producers)
             producers[0].fence()
+            if alive_again:  # before the answer to the claim is here
+                producers[0].unfence()
         return rows
 
     monkeypatch.setattr(Link, "fetch", pause_meanwhile)
-    await start(queues={"paused": 5})
+    node = await start(queues={"paused": 5})
     (id_,) = await enqueue(engine, count.with_options(queue="paused").new())
     await eventually(lambda: len(producers) == 1, "the claim")
-    beats = len(events.of(Beaten))
-    await events.wait_for(Beaten, count=beats + 3)
-    assert events.of(JobStarted) == []
-    producers[0].unfence()
+    if not alive_again:
+        beats = len(events.of(Beaten))
+        await events.wait_for(Beaten, count=beats + 3)
+        assert events.of(JobStarted) == []
+        producers[0].unfence()
     await events.wait_for(JobsReleased, ids=(id_,))
     await eventually(lambda: all_completed(engine), "the job to run after all")
     assert ran == Counter([id_])
