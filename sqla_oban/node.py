@@ -90,6 +90,7 @@ class Node:
             self.queues,
             on_due_soon=self._stager.wake,
             on_crons=self._wake_upkeep,
+            on_hearing=self._ask_for_lease,
         )
 
     @property
@@ -268,6 +269,11 @@ class Node:
             Lifeline(link, leader, node=settings.node, schema=self._home, settings=settings.lifeline),
             Scheduler(link, leader, entries, node=settings.node, settings=settings.scheduler),
         ]
+
+    def _ask_for_lease(self) -> None:
+        """The leader may have given it back while we heard nothing."""
+        if self._leader is not None:
+            self._leader.wake()
 
     def _wake_upkeep(self) -> None:
         for service in (*self._guards, *self._upkeep):

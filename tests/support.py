@@ -110,11 +110,18 @@ def is_gone(pid: int) -> bool:
     return "\nState:\tZ" in status and "\nThreads:\t1\n" in status
 
 
+MORTAL = HeartbeatSettings(interval=0.2, ttl=9.0, margin=0.5)
+"""For nodes that are to be found dead, or to count as dead. A statement of their pulse may take 2.8 s."""
+
+
 def fast_settings() -> dict[str, Any]:
-    """The runner's defaults in quick motion."""
+    """The runner's defaults in quick motion, but for how long a busy machine may leave it without a turn.
+
+    A statement of the pulse may take ten seconds, and a leader be 3.6 s late, before anything comes of it.
+    """
     return {
-        "heartbeat": HeartbeatSettings(interval=0.2, ttl=9.0, margin=0.5),  # a statement may take 2.8 s
-        "leader": LeaderSettings(ttl=2.0, margin=0.3),
+        "heartbeat": HeartbeatSettings(interval=0.2, ttl=60.0),
+        "leader": LeaderSettings(ttl=6.0, margin=0.3),
         "lifeline": LifelineSettings(interval=0.2, grace=2.0),
         "stager": StagerSettings(interval=0.3, deaf_interval=0.1),
         "shutdown_grace_period": 5.0,

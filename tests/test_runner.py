@@ -16,11 +16,22 @@ from sqla_oban.errors import ConfigurationError, SchemaMismatch, UnsupportedEngi
 from sqla_oban.settings import LeaderSettings
 from sqla_oban.telemetry.events import Beaten, JobFinished, RunnerStarted, RunnerStopped
 from tests.shop import block_at_gate, gate, noop, pass_gate
-from tests.support import Recorder, enqueue, eventually, fast_settings, jobs
+from tests.support import PATIENCE, Recorder, enqueue, eventually, fast_settings, jobs
+
+
+@pytest.fixture(autouse=True)
+def others() -> set[threading.Thread]:
+    """The threads of earlier tests that may not have ended yet."""
+    OTHERS.clear()
+    OTHERS.update(threading.enumerate())
+    return OTHERS
+
+
+OTHERS: set[threading.Thread] = set()
 
 
 def oban_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("sqla_oban pulse")]
+    return [one.name for one in set(threading.enumerate()) - OTHERS if one.name.startswith("sqla_oban pulse")]
 
 
 async def test_a_runner_can_be_started_again_after_it_was_stopped(engine: AsyncEngine, events: Recorder) -> None:
@@ -54,6 +65,7 @@ async def test_two_runners_in_one_process_share_the_work_and_have_one_leader(
     with gate("all four") as all_four:
         await enqueue(engine, *(pass_gate.new("all four") for _ in range(4)))
         await eventually(lambda: len(all_four.entered) == 4, "both to fill their slots")
+    await eventually(lambda: any(node.is_leader for node in nodes), "one to lead")
     assert sum(node.is_leader for node in nodes) == 1
 
 
@@ -145,7 +157,7 @@ async def test_a_cancelled_run_stops_in_order(engine: AsyncEngine, events: Recor
 async def test_stopping_waits_for_running_jobs_and_writes_how_they_ended(
     engine: AsyncEngine, events: Recorder, worker: Any
 ) -> None:
-    oban = SqlaOban(engine, queues={"default": 2}, **fast_settings())
+    oban = SqlaOban(engine, queues={"default": 2}, **{**fast_settings(), "shutdown_grace_period": PATIENCE})
     await oban.start()
     with gate("slow") as slow:
         (id_,) = await enqueue(engine, worker.new("slow"))
@@ -170,7 +182,7 @@ async def test_jobs_that_do_not_end_in_time_are_told_to_stop_and_handed_back(
         async with oban:
             (id_,) = await enqueue(engine, worker.new("stuck"))
             await eventually(lambda: stuck.entered == [id_], "the job to run")
-        assert stuck.cancelled == [id_]
+        await eventually(lambda: stuck.cancelled == [id_], "the job to see that it is to stop")
     assert [event.unfinished for event in events.of(RunnerStopped)] == [1]
     (job,) = await jobs(engine)
     assert (job.state, job.attempt, job.errors) == (JobState.AVAILABLE, 0, [])
@@ -233,9 +245,10 @@ async def test_tables_in_a_schema_of_their_own_are_used(engine: AsyncEngine, sta
     schema = "Über 'jobs'"
     async with engine.begin() as connection:
         await connection.run_sync(migrate, schema=schema)
-    await start(queues={"default": 2}, schema=schema)
+    oban = await start(queues={"default": 2}, schema=schema)
     there = engine.execution_options(schema_translate_map={None: schema})
     await enqueue(there, noop.new(), Job(worker="shop.noop", schedule_in=0.1))
     await events.wait_for(JobFinished, count=2)
+    await oban.stop()  # its statements and the end of its tables could wait for each other
     async with engine.begin() as connection:
         await connection.run_sync(downgrade, schema=schema)

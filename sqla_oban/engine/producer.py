@@ -92,6 +92,7 @@ class Producer(Service):
         self._full_since: float | None = None
         self._claiming = asyncio.Lock()
         self._fenced = False
+        self._fences = 0
 
     @property
     def asleep(self) -> bool:
@@ -126,9 +127,10 @@ class Producer(Service):
             await self._audit()
         while (demand := self._demand()) > 0 and not self.stopping:
             self._full_since = None
+            fences = self._fences
             async with self._claiming:
                 claimed = await self._claim(demand)
-                if self._fenced:  # these may be others' by now; the audit that `unfence` asks for sorts it out
+                if fences != self._fences:  # these may be others' by now; the audit after `unfence` sorts it out
                     return None
                 self._set_running(claimed)
             self._tell_herd(len(claimed))
@@ -181,6 +183,7 @@ class Producer(Service):
     def fence(self) -> None:
         """Claim nothing and stop what runs: this node may count as dead. What runs on has lost its claim."""
         self._fenced = True
+        self._fences += 1
         self.running.abandon()
 
     def unfence(self) -> None:
@@ -272,6 +275,10 @@ class Producer(Service):
         return None
 
     async def _audit(self) -> None:
-        await self.release()
+        self._audited = time.monotonic()  # now: whoever asks for another meanwhile shall get it
+        try:
+            await self.release()
+        except BaseException:
+            self._audited = -math.inf
+            raise
         self.claims.gather()
-        self._audited = time.monotonic()

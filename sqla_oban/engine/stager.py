@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 TOGETHER = 0.005
 """Seconds between two looks; what becomes due within them is made available together."""
 RESPITE = 10.0
-"""A look that takes long, as it does behind many dead index entries, is followed by so many times that of rest."""
+"""Looks that take long, as they do behind many dead index entries, are followed by so many times that of rest."""
 
 
 class Stager(Service):
@@ -29,6 +29,9 @@ class Stager(Service):
 
     What is due before the next look is known in time: a look says what is due until then, writers tell of what they
     schedule within five seconds (`oban_jobs_wake` of the migration), and this node's acker of what it puts off.
+
+    One look that took long may have met with a process that was stopped, or a database that was, for a moment; only
+    after two in succession does it rest. So it knows before a look for how long it may rest after it.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Stager(Service):
         self._settings = settings
         self._stage = stage(schema)
         self._limit = settings.limit
+        self._took = 0.0
         self._aside = Aside()
 
     async def tick(self) -> float | None:
@@ -58,7 +62,7 @@ class Stager(Service):
             "aside": self._aside.ids,
             "producers": [str(producer.uuid) for producer in self._producers],
             "asleep": [producer.queue for producer in self._producers if producer.asleep],
-            "horizon": interval,
+            "horizon": max(interval, self._took * RESPITE),
         }
         began = time.monotonic()
         try:
@@ -68,7 +72,8 @@ class Stager(Service):
                 raise
             await self._narrow(error)
             return 0.0
-        interval = max(interval, (time.monotonic() - began) * RESPITE)
+        last, self._took = self._took, time.monotonic() - began
+        interval = max(interval, min(last, self._took) * RESPITE)
         if found.jobs:
             telemetry.emit(JobsStaged(node=self.node, queues=tuple(sorted(found.queues)), count=found.jobs))
         for producer in self._producers:

@@ -21,6 +21,7 @@ class Switchboard:
     Args:
         on_due_soon: called, from any thread, when a job was scheduled that is due within seconds.
         on_crons: called, in the runner's loop, when the crontab has changed.
+        on_hearing: called, in the notifier's thread, when hearing begins anew: who waits for a word of others looks.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class Switchboard:
         *,
         on_due_soon: Callable[[], None],
         on_crons: Callable[[], None],
+        on_hearing: Callable[[], None],
     ) -> None:
         self._notifier = notifier
         self._producers = producers
         self._queues = queues
         self._on_due_soon = on_due_soon
         self._on_crons = on_crons
+        self._on_anew = on_hearing
 
     def connect(self) -> None:
         """Hand on what is heard, to the running loop."""
@@ -65,6 +68,7 @@ class Switchboard:
         """What was said while nothing was heard is lost; the tables know it."""
         self._producers.tell(Producer.look)
         self._queues.wake()
+        self._on_anew()
 
     def _obey(self, signal: Signal, notice: Mapping[str, Any]) -> None:
         match signal:

@@ -47,14 +47,17 @@ class Mender(Service):
             await self._mend_others()
         if self._leader.is_leader and time.monotonic() - self._forgot > FORGET_INTERVAL:
             await self._forget()
-            self._forgot = time.monotonic()
 
     async def _forget(self) -> None:
-        """Workflows at once, batches, of which there may be any number, some at a time."""
+        """Workflows at once, batches, of which there may be any number, some at a time.
+
+        What a lease that was late broke off is gone on with in the next turn.
+        """
         await self._link.execute(FORGET, {"age": self._settings.keep})
         asked = {"age": self._settings.keep, "batch": self._settings.batch}
         while self._leader.is_leader and not self.stopping:
             if len(await self._link.execute(FORGET_BATCHES, asked)) < self._settings.batch:
+                self._forgot = time.monotonic()
                 break
 
     async def _mend_workflows(self) -> None:

@@ -62,6 +62,7 @@ class Reindexer(Service):
         asked = {"jobs": self._jobs, "min_size": self._settings.min_size, "interval": self._settings.interval}
         for candidate in map(Candidate._make, await self._ask(CANDIDATES.bindparams(**asked))):
             if not self._leader.is_leader or self.stopping:
+                self._due = 0.0  # who leads next goes on with it, and that may be this node
                 return
             await self._rebuild(candidate)
 

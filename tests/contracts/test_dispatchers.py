@@ -32,6 +32,8 @@ from sqla_oban.workers.registry import REGISTRY
 from tests.contracts import bodies
 from tests.support import PATIENCE, eventually
 
+STARTING = 240.0
+"""Seconds in which a worker in a process has begun: its process may have to be started, on a busy machine."""
 COLOUR: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
 
 
@@ -78,6 +80,13 @@ def threads() -> Iterator[ThreadDispatcher]:
     dispatcher = ThreadDispatcher()
     yield dispatcher
     dispatcher.close()
+
+
+@pytest.fixture
+def long_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is told to stop may take his time, as on a busy machine he does."""
+    for kind in ("thread", "process"):
+        monkeypatch.setattr(f"sqla_oban.engine.dispatchers.{kind}_dispatcher.LAST_WORDS", PATIENCE)
 
 
 @pytest.fixture(params=["async", "thread"])
@@ -163,6 +172,7 @@ async def test_an_async_call_that_ends_with_a_result_when_it_is_cancelled_counts
     assert await task == "saved"
 
 
+@pytest.mark.usefixtures("long_last_words")
 async def test_a_thread_that_ends_with_a_result_when_it_is_cancelled_counts(threads: ThreadDispatcher) -> None:
     begun, told = threading.Event(), threading.Event()
 
@@ -178,6 +188,7 @@ async def test_a_thread_that_ends_with_a_result_when_it_is_cancelled_counts(thre
     assert await task == "saved"
 
 
+@pytest.mark.usefixtures("long_last_words")
 async def test_a_thread_that_raises_when_it_is_cancelled_raises(threads: ThreadDispatcher) -> None:
     begun, told = threading.Event(), threading.Event()
 
@@ -410,13 +421,14 @@ async def test_everywhere_a_class_is_given_the_job(worker: str, place: Place) ->
 
 
 @in_one_loop
+@pytest.mark.usefixtures("long_last_words")
 async def test_everywhere_a_worker_that_ends_with_a_result_when_it_is_told_to_stop_counts(
     place: Place, tmp_path: Path
 ) -> None:
     begun = tmp_path / "begun"
     execution = an_execution(f"bodies.{place.named('obey')}", json.dumps({"begun": str(begun)}))
     task = asyncio.create_task(place.run("obey", execution=execution, begun=str(begun)))
-    await eventually(begun.exists)
+    await eventually(begun.exists, patience=STARTING)
     assert execution.running is not None
     execution.running.cancel()
     task.cancel()

@@ -91,9 +91,11 @@ async def test_notifications_are_heard_between_and_during_and_after_statements(
     await ears.execute("SELECT 1")
     await say(mouth, "a", "between")
     await ears.wait_for(1)
-    running = asyncio.create_task(ears.execute("SELECT pg_sleep(0.3)"))
-    await eventually(lambda: is_sleeping(mouth))
+    await mouth.execute(text("SELECT pg_advisory_lock(7)"))
+    running = asyncio.create_task(ears.execute("SELECT pg_advisory_lock(7)"))
+    await eventually(lambda: is_waiting(mouth))
     await say(mouth, "a", "during", "during too")
+    await mouth.execute(text("SELECT pg_advisory_unlock(7)"))
     await running
     await ears.wait_for(3)
     await say(mouth, "a", "after")
@@ -101,10 +103,10 @@ async def test_notifications_are_heard_between_and_during_and_after_statements(
     assert [payload for _, payload in ears.heard] == ["between", "during", "during too", "after"]
 
 
-async def is_sleeping(mouth: AsyncConnection) -> bool:
+async def is_waiting(mouth: AsyncConnection) -> bool:
     asked = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-        "AND wait_event = 'PgSleep' AND query = 'SELECT pg_sleep(0.3)'"
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
     return bool(await mouth.scalar(asked))
 

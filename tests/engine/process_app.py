@@ -59,6 +59,6 @@ def hang(seconds: float = 600, session: Session = inject()) -> None:
     time.sleep(seconds)
 
 
-@job(name="processes.hang_for_a_moment", executor="process", timeout=0.01, backoff=lambda _: 60)
+@job(name="processes.hang_for_a_moment", executor="process", timeout=0.01, backoff=lambda _: 3_600)
 def hang_for_a_moment() -> None:
     time.sleep(600)

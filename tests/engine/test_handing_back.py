@@ -1,5 +1,6 @@
 """What this producer holds without running it goes back, and nothing that refuses to is in the way of the rest."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,9 +9,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import JobState
+from sqla_oban.engine.producer import Producer
 from sqla_oban.telemetry.events import JobFinished, JobRefused, JobsReleased
 from tests.shop import noop
-from tests.support import Recorder, enqueue, eventually, jobs
+from tests.support import Recorder, enqueue, jobs
 
 REFUSE = """
     CREATE FUNCTION refuse_release() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -58,7 +60,7 @@ async def test_a_job_that_is_refused_holds_up_neither_the_others_nor_new_ones(
     producer, (first, bad, last) = await hold(engine, start, {}, {"refused": 1}, {})
     producer.unfence()  # as after a claim whose answer was lost
     await events.wait_for(JobsReleased, ids=(first, last))
-    assert [event.id for event in events.of(JobRefused)] == [bad]
+    assert {event.id for event in events.of(JobRefused)} == {bad}
     (new,) = await enqueue(engine, noop.new())
     await events.wait_for(JobFinished, id=new)
     states = {job.id: job.state for job in await jobs(engine)}
@@ -75,4 +77,27 @@ async def test_a_job_that_somebody_has_locked_holds_up_nothing(
         await events.wait_for(JobsReleased, ids=(free,))
     producer.unfence()
     await events.wait_for(JobsReleased, ids=(locked,))
-    await eventually(lambda: len(events.of(JobRefused)) == 1, "the locked one to have been told of")
+    assert {event.id for event in events.of(JobRefused)} == {locked}
+
+
+async def test_who_comes_to_count_as_dead_while_it_looks_for_what_it_holds_looks_once_more(
+    engine: AsyncEngine, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look under way has asked for what was not running before."""
+    producer, (job_id,) = await hold(engine, start, {})
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    release = Producer.release
+
+    async def release_nothing_at_first(one: Producer) -> None:
+        if begun.is_set():
+            await release(one)
+        begun.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(Producer, "release", release_nothing_at_first)
+    producer.unfence()
+    await begun.wait()
+    producer.fence()
+    producer.unfence()
+    go_on.set()
+    await events.wait_for(JobsReleased, ids=(job_id,))

@@ -8,11 +8,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from sqla_oban import JobState, QueueConfig, RateLimit, SqlaOban, insert_all
+from sqla_oban.engine import claims
 from sqla_oban.engine.database import Link
 from sqla_oban.settings import StagerSettings
 from sqla_oban.telemetry.events import JobFinished, JobStarted, QueueScaled
 from tests.shop import gate, noop, pass_gate
-from tests.support import Recorder, both_drivers, enqueue, eventually, jobs
+from tests.support import Recorder, asleep, both_drivers, enqueue, eventually, jobs
 
 UNPOLLED = {"stager": StagerSettings(interval=600.0, deaf_interval=0.1)}
 """Nobody looks for what he was not told of."""
@@ -57,6 +58,7 @@ async def test_slots_that_go_from_job_to_job_are_one_commit_each_and_all_nodes_t
             together.extend(parameters.get("ids", []))
         return await fetch(link, statement, parameters)
 
+    monkeypatch.setattr(claims, "KEEP", 600.0)
     monkeypatch.setattr(Link, "fetch", noted)
     ids = await enqueue(engine, *(noop.new() for _ in range(60)))
     for node in ("one", "two"):
@@ -87,13 +89,7 @@ async def test_a_node_that_waits_for_a_slot_is_rung_whoever_frees_it(
 
 
 async def eventually_asleep(engine: AsyncEngine) -> None:
-    held = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock')"
-
-    async def asleep() -> bool:
-        async with engine.connect() as connection:
-            return bool(await connection.scalar(text(held)))
-
-    await eventually(asleep, "the producer to fall asleep")
+    await eventually(lambda: asleep(engine), "the producer to fall asleep")
 
 
 @both_drivers

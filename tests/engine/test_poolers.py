@@ -69,7 +69,9 @@ async def test_without_a_session_of_its_own_a_runner_polls_and_says_once_what_to
     await events.wait_for(LeadershipGained)
     assert len(events.of(JobFinished)) == 50
     assert (len(down), events.of(ListenerUp)) == (2, [])
-    assert [warning.endswith("listen_url=...)") for warning in warnings()] == [True, True], "one for each runner"
+    others = [warning for warning in warnings() if not warning.endswith("listen_url=...)")]
+    assert len(warnings()) - len(others) == 2, "one for each runner"
+    assert all("is tried again in" in warning for warning in others), "on a busy machine"
 
 
 @both_drivers
@@ -144,19 +146,26 @@ async def test_with_a_listen_url_a_job_that_comes_through_the_pooler_wakes_a_sle
         (id_,) = await enqueue(pooled, noop.new())
         await events.wait_for(JobFinished, id=id_)
     assert warnings() == []
-    assert await pulses(engine) == 1
+    await eventually(lambda: is_one_pulse(engine), "one pulse, and none of an earlier test")
 
 
 async def sleeps(engine: AsyncEngine) -> bool:
+    held = (
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
     async with engine.connect() as connection:
-        return bool(await connection.scalar(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")))
+        return bool(await connection.scalar(text(held)))
 
 
-async def pulses(engine: AsyncEngine) -> int:
-    """How many sessions say that they are a pulse, which they do only where nobody else gets them."""
-    question = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'sqla_oban pulse'"
+async def is_one_pulse(engine: AsyncEngine) -> bool:
+    """Whether one session says that it is a pulse, which it does only where nobody else gets it."""
+    question = (
+        "SELECT count(*) = 1 FROM pg_stat_activity "
+        "WHERE application_name = 'sqla_oban pulse' AND datname = current_database()"
+    )
     async with engine.connect() as connection:
-        return int(await connection.scalar(text(question)) or 0)
+        return bool(await connection.scalar(text(question)))
 
 
 @both_drivers
@@ -240,7 +249,7 @@ async def test_a_pooler_that_keeps_prepared_statements_apart_needs_no_setting(
     through: Through, engine: AsyncEngine, start: Any, events: Recorder
 ) -> None:
     pooled = through({}, size=3, more="max_prepared_statements = 200")
-    await start(engine=pooled, queues={"default": 5})
+    await start(engine=pooled, queues={"default": 5}, **PATIENT)
     await enqueue(pooled, *(noop.new() for _ in range(50)))
     await eventually(lambda: all_completed(engine, 50), "all jobs to complete")
     assert sum(claim.count for claim in events.of(JobsClaimed)) == 50

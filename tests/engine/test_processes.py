@@ -119,7 +119,8 @@ async def test_a_shutdown_ends_processes_and_hands_their_jobs_back(
 
 async def test_a_runner_whose_processes_cannot_start_does_not_start(engine: AsyncEngine, events: Recorder) -> None:
     await enqueue(engine, there.new())
-    oban = SqlaOban(engine, queues=PROCESSES, process=ProcessSettings(setup="tests.engine.process_app:nothing"))
+    odd = replace(APP, setup="tests.engine.process_app:nothing")
+    oban = SqlaOban(engine, queues=PROCESSES, process=odd)
     with pytest.raises(ProcessNotStarted, match="has no 'nothing'"):
         await oban.start()
     assert events.of(JobStarted) == []

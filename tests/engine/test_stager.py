@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqla_oban import JobState, Snooze, job
 from sqla_oban.engine import aside
 from sqla_oban.engine.aside import LONGEST, Aside
+from sqla_oban.engine.stager import Stager
 from sqla_oban.settings import StagerSettings
 from sqla_oban.telemetry.events import JobFinished, JobRefused, JobsStaged, ListenerUp, ServiceFailed
 from tests.queries.table import Table
@@ -73,9 +75,10 @@ async def test_jobs_that_are_refused_hold_up_no_other(
         return left == bad
 
     await eventually(all_others_ran, "all other jobs to run")
-    refused = await events.wait_for(JobRefused, count=len(bad))
-    assert {event.id for event in refused} == set(bad)
-    assert "refused by a test" in refused[0].error
+    for id_ in bad:
+        refused, *_ = await events.wait_for(JobRefused, id=id_)
+        assert "refused by a test" in refused.error
+    assert {event.id for event in events.of(JobRefused)} == set(bad)
     assert events.of(ServiceFailed) == []
 
 
@@ -157,6 +160,39 @@ async def test_a_job_that_is_moved_to_before_the_next_look_is_told_of(
     await eventually(lambda: asleep(engine), "the producer to sleep")
     await node.jobs.update(id_, schedule_in=delay)
     await events.wait_for(JobFinished, id=id_)
+
+
+class Looks:
+    """Stands for the link: each look takes as long as it is told, and finds nothing; and for the clock."""
+
+    def __init__(self, *seconds: float) -> None:
+        self.seconds = list(seconds)
+        self.horizons: list[float] = []
+        self.now = 1_000.0
+
+    async def execute(self, _: object, asked: dict[str, Any]) -> list[tuple[Any, ...]]:
+        self.now += self.seconds.pop(0)
+        self.horizons.append(asked["horizon"])
+        return [([], 0, [], [], None)]
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("hearing", [True, False], ids=["hearing", "deaf"])
+async def test_one_look_that_took_long_delays_no_other_and_what_comes_due_in_a_long_rest_is_known_before_it(
+    hearing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the process is stopped for three seconds in the middle of one: half a minute of sleep would follow."""
+    looks: Any = Looks(0.001, 3.0, 0.001, 3.0, 2.0, 2.5, 0.001)
+    monkeypatch.setattr("sqla_oban.engine.stager.time", looks)
+    notifier: Any = SimpleNamespace(hearing=hearing)
+    settings = StagerSettings(interval=3.0, deaf_interval=0.25)
+    stager = Stager(looks, notifier, [], node="here", schema=None, settings=settings)
+    usual = 3.0 if hearing else 0.25
+    rests = [await stager.tick() for _ in range(7)]
+    assert rests == pytest.approx([usual, usual, usual, usual, 20.0, 20.0, usual])
+    assert all(rest <= known for rest, known in zip(rests, looks.horizons, strict=True))
 
 
 async def test_what_is_put_off_here_for_less_than_until_the_next_look_is_not_late(

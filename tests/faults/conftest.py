@@ -46,14 +46,17 @@ class NodeProcess:
 
 @pytest.fixture
 async def spawn(engine: AsyncEngine) -> AsyncIterator[Any]:
-    """Starts a runner in a process of its own: `await spawn(queues={"default": 5})`; `fast=False` for the defaults."""
+    """Starts a runner in a process of its own: `await spawn(queues={"default": 5})`.
+
+    With `fast=False` it has the defaults, and with `mortal=True` it soon counts as dead once it is.
+    """
     await make_runs(engine)
     nodes: list[NodeProcess] = []
     url = engine.url.render_as_string(hide_password=False)
 
-    async def spawn_one(*, fast: bool = True, **options: Any) -> NodeProcess:
+    async def spawn_one(*, fast: bool = True, mortal: bool = False, **options: Any) -> NodeProcess:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.faults.node", url, json.dumps({"fast": fast, **options})),
+            *(sys.executable, "-m", "tests.faults.node", url, json.dumps({"fast": fast, "mortal": mortal, **options})),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )

@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import tests.faults.payments
 import tests.shop  # noqa: F401 (declares the workers)
 from sqla_oban import QueueConfig, SqlaOban, telemetry
+from sqla_oban.settings import LeaderSettings
 from sqla_oban.telemetry.events import RunnerStarted, RunnerStopped
-from tests.support import fast_settings
+from tests.support import MORTAL, fast_settings
 
 
 async def main(url: str, options: dict[str, Any]) -> None:
@@ -28,6 +29,10 @@ async def main(url: str, options: dict[str, Any]) -> None:
     queues = options.pop("queues", {})
     options["queues"] = {name: QueueConfig(**one) if isinstance(one, dict) else one for name, one in queues.items()}
     settings = fast_settings() if options.pop("fast") else {}
+    if options.pop("mortal"):
+        settings["heartbeat"] = MORTAL
+    if "leader" in options:
+        options["leader"] = LeaderSettings(**options["leader"])
     engine = create_async_engine(url)
     await SqlaOban(engine, **{**settings, **options}).run()
     await engine.dispose()

@@ -76,7 +76,7 @@ async def test_nothing_is_rescued_or_pruned_by_it(engine: AsyncEngine, start: An
                 )
             )
         beats = len(events.of(Beaten))
-        await events.wait_for(Beaten, count=beats + 40)  # twice as long as a beat holds
+        await events.wait_for(Beaten, count=beats + 40)  # many looks for the dead: an hour is more than any beat holds
     await events.wait_for(JobFinished, id=job_id)
     assert not events.of(JobRescued) + events.of(LivenessLost) + events.of(JobsPruned)
     assert len(await jobs(engine)) == 2

@@ -3,12 +3,14 @@
 import asyncio
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import SqlaOban
+from sqla_oban.engine.clock import now
 from sqla_oban.settings import LeaderSettings
-from sqla_oban.telemetry.events import Beaten, LeadershipGained, LeadershipLost
+from sqla_oban.telemetry.events import Beaten, LeadershipGained, LeadershipLost, ListenerUp
 from tests.support import Recorder, eventually, fast_settings
 
 TTL = LeaderSettings(ttl=1.5, margin=0.3)
@@ -49,6 +51,26 @@ async def test_a_leader_that_stops_is_followed_at_once(start: Any, events: Recor
     assert [event.node for event in events.of(LeadershipLost)] == ["first"]
 
 
+async def test_a_leader_that_stops_while_another_hears_nothing_is_followed_when_it_hears_anew(
+    engine: AsyncEngine, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = LeaderSettings(ttl=600)
+    first = await start(queues={"default": 1}, node="first", leader=long)
+    await eventually(lambda: first.is_leader, "the first to lead")
+    second = await start(queues={"default": 1}, node="second", leader=long)
+    await events.wait_for(ListenerUp, node="second")
+    monkeypatch.setattr(second._node._notifier, "_subscribers", {})
+    await first.stop()
+    async with engine.begin() as connection:
+        await connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'sqla_oban pulse' AND datname = current_database()"
+            )
+        )
+    await eventually(lambda: second.is_leader, "the second to lead, long before the lease would end")
+
+
 async def test_two_nodes_of_the_same_name_do_not_both_lead(engine: AsyncEngine, start: Any) -> None:
     twins = [await start(queues={"default": 1}, node="twin", leader=LeaderSettings(ttl=600)) for _ in range(2)]
     await eventually(lambda: any(twin.is_leader for twin in twins), "one to lead")
@@ -62,11 +84,12 @@ async def test_a_leader_that_cannot_renew_stops_to_lead_by_its_own_clock(
     await eventually(lambda: node.is_leader, "the node to lead")
     async with engine.connect() as connection:  # its renewals wait for this lock
         await connection.execute(text("SELECT FROM oban_peers FOR UPDATE"))
+        left = text("SELECT extract(epoch FROM expires_at - timezone('UTC', clock_timestamp()))::float FROM oban_peers")
+        lease = float(await connection.scalar(left) or 0.0)
+        assert node._node._leader._trusted_until < now() + lease, "it stops before its lease ends, by `margin`"
         await eventually(lambda: not node.is_leader, "the node to stop leading")
-        still_its_own = await connection.scalar(
-            text("SELECT expires_at > timezone('UTC', clock_timestamp()) FROM oban_peers")
-        )
-        assert still_its_own, "it stopped before its lease ended"
+        holder = await connection.scalar(text("SELECT node FROM oban_peers"))
+        assert holder == node.node, "though nobody else was granted the lease"
     await eventually(lambda: node.is_leader, "the node to lead again")
 
 

@@ -16,7 +16,7 @@ async def test_the_slots_of_a_node_that_died_come_back(
     engine: AsyncEngine, spawn: Any, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(os.environ, "SHOP_URL", engine.url.render_as_string(hide_password=False))
-    dying = await spawn(queues={"default": {"limit": 5, "global_limit": 2}})
+    dying = await spawn(mortal=True, queues={"default": {"limit": 5, "global_limit": 2}})
     ids = await enqueue(engine, *(record_and_stay.new() for _ in range(2)))
 
     async def executing() -> bool:

@@ -15,7 +15,7 @@ from sqla_oban.telemetry.events import Beaten, JobFinished, LivenessLost, Runner
 from sqla_oban.testing import TemporaryPostgres
 from tests.faults.proxy import Proxy
 from tests.shop import gate, noop, pass_gate
-from tests.support import Recorder, both_drivers, enqueue, eventually, jobs
+from tests.support import Recorder, both_drivers, enqueue, eventually, fast_settings, jobs
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +48,18 @@ async def all_completed(engine: AsyncEngine) -> bool:
     return {job.state for job in await jobs(engine)} == {JobState.COMPLETED}
 
 
+def hurry(oban: SqlaOban, seconds: float) -> None:
+    """Let no statement take longer from now on: those of the start may, on a busy machine."""
+    assert oban._node is not None
+    for link in oban._node._links.values():
+        link._timeout = seconds
+
+
 @both_drivers
 async def test_one_silent_connection_of_the_pulse_costs_no_job(
     by_proxy: AsyncEngine, proxy: Proxy, start: Any, events: Recorder
 ) -> None:
-    await start(engine=by_proxy, queues={"default": 2}, heartbeat=HeartbeatSettings(interval=0.5, ttl=6, margin=1))
+    await start(engine=by_proxy, queues={"default": 2}, heartbeat=HeartbeatSettings(interval=0.5, ttl=8, margin=1))
     with gate("long") as long:
         (id_,) = await enqueue(by_proxy, pass_gate.new("long"))
         await eventually(lambda: long.entered == [id_], "the job to run")
@@ -66,27 +73,26 @@ async def test_one_silent_connection_of_the_pulse_costs_no_job(
 
 @pytest.mark.parametrize("purpose", ["claim", "ack"])
 async def test_a_silent_connection_is_replaced_and_nothing_runs_twice(
-    by_proxy: AsyncEngine, proxy: Proxy, start: Any, events: Recorder, monkeypatch: pytest.MonkeyPatch, purpose: str
+    by_proxy: AsyncEngine, proxy: Proxy, start: Any, events: Recorder, purpose: str
 ) -> None:
-    monkeypatch.setattr("sqla_oban.node.STATEMENT_TIMEOUT", 1.0)
-    await start(engine=by_proxy, queues={"default": 2})
+    oban = await start(engine=by_proxy, queues={"default": 2})
     (first,) = await enqueue(by_proxy, noop.new())
     await events.wait_for(JobFinished, id=first)
-    assert proxy.silence(purpose) == 1
+    hurry(oban, 1.0)
+    assert proxy.silence(purpose) > 0
     await enqueue(by_proxy, *(noop.new() for _ in range(5)))
     await eventually(lambda: all_completed(by_proxy), "all jobs to complete")
     assert len(events.of(JobFinished)) == 6
 
 
 async def test_a_runner_whose_connections_are_all_silent_stops_all_the_same(
-    by_proxy: AsyncEngine, proxy: Proxy, events: Recorder, monkeypatch: pytest.MonkeyPatch
+    by_proxy: AsyncEngine, proxy: Proxy, events: Recorder
 ) -> None:
-    monkeypatch.setattr("sqla_oban.node.STATEMENT_TIMEOUT", 1.0)
-    queues = dict.fromkeys("abcd", 1)
-    oban = SqlaOban(by_proxy, queues=queues, heartbeat=HeartbeatSettings(interval=0.2, ttl=3, margin=1))
+    oban = SqlaOban(by_proxy, queues=dict.fromkeys("abcd", 1), **fast_settings())
     await oban.start()
     await enqueue(by_proxy, noop.with_options(queue="a").new())
     await eventually(lambda: all_completed(by_proxy), "a job to go all the way, by all connections")
-    assert sum(proxy.silence(purpose) for purpose in ("pulse", "claim", "ack")) == 3
+    hurry(oban, 0.6)
+    assert all(proxy.silence(purpose) > 0 for purpose in ("pulse", "claim", "ack"))
     await oban.stop()
     assert len(events.of(RunnerStopped)) == 1

@@ -25,7 +25,10 @@ HUSHED = """
     SELECT CASE WHEN pg_try_advisory_lock_shared(oban_hush_key('default'))
       THEN NOT pg_advisory_unlock_shared(oban_hush_key('default')) ELSE true END
 """
-SLEEPERS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted"
+SLEEPERS = (
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 
 
 @pytest.fixture
@@ -117,6 +120,7 @@ async def test_a_writer_that_was_hushed_by_a_node_that_is_full_now_is_found_by_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sqla_oban.engine.hush.LULL", FOR_EVER)
+    monkeypatch.setattr("sqla_oban.engine.hush.STUCK", FOR_EVER)  # or a busy machine ends it, and the other is filled
     await start(queues={"default": 2}, node="one", stager=NEVER, leadership=False)
     await until_hushed(engine, events)
     fallen = falls.count(False)
@@ -156,7 +160,7 @@ async def test_who_stops_or_pauses_hushes_nobody(
 ) -> None:
     monkeypatch.setattr("sqla_oban.engine.hush.LULL", FOR_EVER)
     monkeypatch.setattr("sqla_oban.engine.hush.STUCK", FOR_EVER)
-    oban = await start(queues={"default": 5}, stager=NEVER, leadership=False)
+    oban = await start(queues={"default": 5}, stager=NEVER, leadership=False, shutdown_grace_period=PATIENCE)
     await until_hushed(engine, events)
     await oban.queues.pause("default")
     await eventually(is_not(hushed, engine), "the pause to end it")
@@ -180,7 +184,10 @@ async def test_a_hush_ends_with_its_connection_and_begins_anew(
     async with AsyncSession(engine, expire_on_commit=False) as writer, engine.connect() as killer:
         writer.add(late := noop.new())
         await writer.flush()
-        kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sqla_oban pulse'"
+        kill = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'sqla_oban pulse' AND datname = current_database()"
+        )
         await killer.execute(text(kill))
         await events.wait_for(ListenerUp, count=2)
         await writer.commit()

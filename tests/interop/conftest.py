@@ -3,7 +3,6 @@
 import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import tests.interop.workers  # noqa: F401 (declares the workers)
 from sqla_oban.migrations import migrate
-from sqla_oban.settings import HeartbeatSettings
 from tests.conftest import admin
 from tests.interop.environment import python_with
 from tests.interop.node import ObanPy
@@ -60,12 +58,6 @@ async def peer(engine: AsyncEngine, oban_py: Path) -> AsyncIterator[ObanPy]:
     complaints = node.of("complaint")
     await node.kill()
     assert complaints == []
-
-
-@pytest.fixture
-def start(start: Any) -> Any:
-    """Starts runners as elsewhere, but patient ones: each has another process beside it that wants the processor."""
-    return partial(start, heartbeat=HeartbeatSettings(interval=0.2))
 
 
 def dsn(url: URL) -> str:

@@ -73,7 +73,7 @@ async def test_nor_does_one_of_oban_py(start: Any, events: Recorder, peer: ObanP
     await events.wait_for(QueuePaused, queue="mail")
     assert await is_(peer, "mail", paused=False)
     await peer.do("scale_queue", queue="mail", limit=9, node=peer.name)
-    assert await is_(peer, "mail", limit=9)
+    await eventually(lambda: is_(peer, "mail", limit=9), "it to scale")
     assert (await oban.queues.check("mail")).limit == 2
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_oban import JobState
-from sqla_oban.settings import LifelineSettings, PrunerSettings
+from sqla_oban.settings import LeaderSettings, LifelineSettings, PrunerSettings
 from sqla_oban.telemetry.events import AcksWritten, Beaten, JobFinished, JobRescued, JobsPruned
 from tests.interop.conftest import every_release
 from tests.interop.node import ObanPy
@@ -30,7 +30,7 @@ async def test_our_upkeep_leaves_the_live_jobs_of_oban_py_alone(
     await peer.start(queues={"default": 2})
     (id_,) = await enqueue(engine, wait.new())
     await peer.said("oban.job.start", job=id_)
-    await age(engine, seconds=50)
+    await age(engine, seconds=40)  # it says that it lives every 15 s, and counts as alive for 60
     pruner = PrunerSettings(interval=0.05, max_age={JobState.COMPLETED: 0.001})
     oban = await start(queues={"ours": 1}, lifeline=LifelineSettings(interval=0.05), pruner=pruner)
     await eventually(lambda: oban.is_leader, "us to lead")
@@ -125,7 +125,7 @@ async def test_each_library_has_a_leader_of_its_own_and_the_news_of_one_is_no_ha
     elections = len(peer.of("oban.leader.election.stop"))
     await oban.stop()
     await peer.said("oban.leader.election.stop", count=elections + 1, leader=True)
-    again = await start(queues={"ours": 1})
+    again = await start(queues={"ours": 1}, leader=LeaderSettings(ttl=60))
     await eventually(lambda: again.is_leader, "us to lead again")
     await peer.do("stop")
     (id_,) = await enqueue(engine, count.with_options(queue="ours").new())

@@ -1,11 +1,14 @@
 """The leader brings on what of workflows, chains and batches nobody else has."""
 
+import asyncio
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from sqla_oban import Batch, Job, Record, Workflow, current_job, job
+from sqla_oban.engine.database import Link
+from sqla_oban.maintenance.mender import FORGET_BATCHES, Mender
 from sqla_oban.settings import MenderSettings
 from sqla_oban.telemetry.events import JobFinished, WorkflowsMended
 from tests.support import Recorder, enqueue, eventually, jobs
@@ -70,14 +73,45 @@ async def test_a_chain_without_a_turn_and_a_batch_without_jobs_go_on(engine: Asy
 
 
 async def test_any_number_of_batches_is_forgotten(engine: AsyncEngine, start: Any) -> None:
-    async with AsyncSession(engine) as session, session.begin():
-        session.add_all(Batch() for _ in range(5))
-        await session.flush()
-        await session.execute(text("UPDATE oban_batches SET exhausted_at = timezone('UTC', now()) - interval '1 hour'"))
+    await ended_batches(engine, 5)
     await start(queues={"default": 1}, mender=MenderSettings(batch=2, keep=60.0))
 
     async def forgotten() -> bool:
-        async with engine.connect() as connection:
-            return not await connection.scalar(text("SELECT count(*) FROM oban_batches"))
+        return await batches(engine) == 0
 
     await eventually(forgotten, "all batches to be forgotten")
+
+
+async def test_a_forgetting_that_a_late_lease_broke_off_is_gone_on_with(engine: AsyncEngine) -> None:
+    """And not ten minutes later, as if it had come to its end."""
+    await ended_batches(engine, 5)
+
+    class Lead:
+        is_leader = True
+
+    class Interrupted(Link):
+        async def execute(self, statement: Any, parameters: Any = None) -> Any:
+            rows = await super().execute(statement, parameters)
+            lead.is_leader = statement is not FORGET_BATCHES
+            return rows
+
+    lead, link = Lead(), Interrupted(engine, purpose="test", schema=None, timeout=30)
+    mender = Mender(link, lead, node="here", schema=None, settings=MenderSettings(batch=2, keep=60.0))  # type: ignore[arg-type]
+    mender._task = asyncio.get_running_loop().create_future()  # type: ignore[assignment]  # as if it was started
+    for left in (3, 1, 0):
+        lead.is_leader = True
+        await mender.tick()
+        assert await batches(engine) == left
+    await link.close()
+
+
+async def ended_batches(engine: AsyncEngine, count: int) -> None:
+    async with AsyncSession(engine) as session, session.begin():
+        session.add_all(Batch() for _ in range(count))
+        await session.flush()
+        await session.execute(text("UPDATE oban_batches SET exhausted_at = timezone('UTC', now()) - interval '1 hour'"))
+
+
+async def batches(engine: AsyncEngine) -> int:
+    async with engine.connect() as connection:
+        return int(await connection.scalar(text("SELECT count(*) FROM oban_batches")) or 0)

@@ -19,7 +19,7 @@ from sqla_oban.engine.execution import Execution
 from sqla_oban.errors import ProcessNotStarted, WorkerDied
 from sqla_oban.settings import ProcessSettings
 from sqla_oban.workers.registry import REGISTRY
-from tests.contracts.test_dispatchers import an_execution
+from tests.contracts.test_dispatchers import STARTING, an_execution
 from tests.support import PATIENCE, eventually, is_gone
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -38,6 +38,19 @@ class Work:
 
     async def pid(self) -> int:
         return int((await self.run("pid")).value)
+
+
+@pytest.fixture
+def long_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is told to stop may take its time, as on a busy machine it does."""
+    monkeypatch.setattr("sqla_oban.engine.dispatchers.process_dispatcher.LAST_WORDS", PATIENCE)
+
+
+async def is_starting(pool: ProcessPool, count: int = 1) -> None:
+    """Returns at once when a process is being started: long before it is ready."""
+    async with asyncio.timeout(PATIENCE):
+        while len(pool._all) < count:  # noqa: ASYNC110 (in a longer pause it could become ready)
+            await asyncio.sleep(0)
 
 
 def a_pool(settings: ProcessSettings | None = None, *, most: int = 10) -> ProcessPool:
@@ -83,13 +96,15 @@ async def test_async_workers_have_one_loop_in_a_process(work: Work) -> None:
         ("orphan", "the process that ran the job was killed by SIGKILL; if nobody sent it, the memory ran out"),
     ],
 )
-async def test_a_crash_is_told_and_harms_no_other_job(how: str, words: str, work: Work, tmp_path: Path) -> None:
+async def test_a_crash_is_told_and_harms_no_other_job(
+    how: str, words: str, work: Work, tmp_path: Path, long_last_words: None
+) -> None:
     begun = tmp_path / "begun"
     other = an_execution("bodies.obey", json.dumps({"begun": str(begun)}), 2)
     task = asyncio.create_task(work.run("obey", other))
-    await eventually(begun.exists)
+    await eventually(begun.exists, patience=STARTING)
     with pytest.raises(WorkerDied) as raised:
-        await asyncio.wait_for(work.run("die", how=how), PATIENCE)
+        await asyncio.wait_for(work.run("die", how=how), STARTING)
     assert str(raised.value) == words
     task.cancel()
     assert await task == Record("saved")
@@ -106,7 +121,7 @@ async def test_a_worker_that_goes_on_when_it_is_told_to_stop_is_killed_with_what
 ) -> None:
     begun = tmp_path / "begun"
     task = asyncio.create_task(work.run("stay", begun=str(begun)))
-    await eventually(begun.exists)
+    await eventually(begun.exists, patience=STARTING)
     pids = [int(pid) for pid in begun.read_text().split()]
     assert not any(is_gone(pid) for pid in pids)
     task.cancel()
@@ -118,7 +133,7 @@ async def test_a_worker_that_goes_on_when_it_is_told_to_stop_is_killed_with_what
 async def test_a_worker_is_killed_also_when_its_task_is_cancelled_twice(work: Work, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     task = asyncio.create_task(work.run("stay", begun=str(begun)))
-    await eventually(begun.exists)
+    await eventually(begun.exists, patience=STARTING)
     task.cancel()
     await asyncio.sleep(0)
     task.cancel()
@@ -127,10 +142,12 @@ async def test_a_worker_is_killed_also_when_its_task_is_cancelled_twice(work: Wo
     await eventually(lambda: is_gone(int(begun.read_text().split()[0])))
 
 
-async def test_an_async_worker_is_cancelled_and_its_process_goes_on(work: Work, tmp_path: Path) -> None:
+async def test_an_async_worker_is_cancelled_and_its_process_goes_on(
+    work: Work, tmp_path: Path, long_last_words: None
+) -> None:
     before, begun = await work.pid(), tmp_path / "begun"
     task = asyncio.create_task(work.run("give_up_async", begun=str(begun)))
-    await eventually(begun.exists)
+    await eventually(begun.exists, patience=STARTING)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -215,11 +232,11 @@ async def test_a_process_that_takes_too_long_to_start_is_killed(make: Callable[.
 async def test_a_process_that_nobody_waits_for_any_more_is_there_for_the_next(make: Callable[..., Work]) -> None:
     work = make()
     task = asyncio.create_task(work.run("pid"))
-    await eventually(lambda: len(work.pool._all) == 1)
+    await is_starting(work.pool)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await eventually(lambda: len(work.pool._idle) == 1)
+    await eventually(lambda: len(work.pool._idle) == 1, patience=STARTING)
     assert await work.pid()
     assert len(work.pool._all) == 1
 
@@ -228,7 +245,7 @@ async def test_a_jobs_limit_does_not_count_while_a_process_is_started_for_it(mak
     work, execution = make(), an_execution("bodies.pid")
     execution.limit = 600
     task = asyncio.create_task(work.run("pid", execution))
-    await eventually(lambda: len(work.pool._all) == 1)
+    await is_starting(work.pool)
     before = execution._alarm
     await task
     assert (before, execution._alarm is None) == (None, False)
@@ -239,9 +256,9 @@ async def test_closing_ends_all_processes_those_that_start_as_well(make: Callabl
     work, begun = make(), tmp_path / "begun"
     idle = await work.pid()
     busy = asyncio.create_task(work.run("stay", begun=str(begun)))
-    await eventually(begun.exists)
+    await eventually(begun.exists, patience=STARTING)
     starting = asyncio.create_task(work.run("pid"))
-    await eventually(lambda: len(work.pool._all) == 2)
+    await is_starting(work.pool, 2)
     await work.pool.close()
     with pytest.raises(WorkerDied):
         await busy
@@ -271,7 +288,7 @@ from sqla_oban import Record, job
 from sqla_oban.engine.dispatchers import ProcessDispatcher, ProcessPool
 from sqla_oban.settings import ProcessSettings
 from sqla_oban.workers.registry import REGISTRY
-from tests.contracts.test_dispatchers import an_execution
+from tests.contracts.test_dispatchers import STARTING, an_execution
 
 @job(executor="process")
 def shout() -> object:
