@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Mapping
 from uuid import UUID
 
 from sqla_oban import telemetry
@@ -11,13 +12,13 @@ from sqla_oban.engine.leader import Leader
 from sqla_oban.engine.service import Service
 from sqla_oban.queries.batches import Mended, forget_batches, mend_batches
 from sqla_oban.queries.chains import mend_chains
-from sqla_oban.queries.workflow import forget, overdue
+from sqla_oban.queries.workflow import FROM_THE_FIRST, Overdue, forget, overdue, undue
 from sqla_oban.settings import MenderSettings
 from sqla_oban.telemetry.events import WorkflowsMended
 
 log = logging.getLogger(__name__)
 
-OVERDUE, FORGET, FORGET_BATCHES = overdue(), forget(), forget_batches()
+FORGET, FORGET_BATCHES = forget(), forget_batches()
 FORGET_INTERVAL = 600.0
 """Seconds between two looks for workflows and batches without jobs."""
 FIRST = UUID(int=0)
@@ -35,6 +36,7 @@ class Mender(Service):
         self._link = link
         self._leader = leader
         self._settings = settings
+        self._overdue, self._undue = overdue(schema), undue(schema)
         self._mend_chains = mend_chains(schema)
         self._mend_batches = mend_batches(schema)
         self._after = FIRST
@@ -42,7 +44,8 @@ class Mender(Service):
 
     async def tick(self) -> None:
         """Look at the jobs of workflows that have ended, at all chains that wait, and at the next of the batches."""
-        await self._mend_workflows()
+        if self._leader.is_leader:
+            await self._mend_workflows()
         if self._leader.is_leader and not self.stopping:
             await self._mend_others()
         if self._leader.is_leader and time.monotonic() - self._forgot > FORGET_INTERVAL:
@@ -61,16 +64,20 @@ class Mender(Service):
                 break
 
     async def _mend_workflows(self) -> None:
-        """Settle what is overdue, batch by batch; what is found again at once is left for the next turn."""
-        before: set[int] = set()
+        """Settle what is overdue, batch by batch; what cannot be settled now is left for the next turn."""
+        batch = self._settings.batch
+        mended = {row[0] for row in await self._link.execute(self._undue, {"batch": batch})}
+        key: Mapping[str, object] = FROM_THE_FIRST
         while self._leader.is_leader and not self.stopping:
-            found = {row[0] for row in await self._link.execute(OVERDUE, {"batch": self._settings.batch})}
-            if found - before:
-                log.warning("%d jobs of workflows had ended without releasing what depends on them", len(found))
-                telemetry.emit(WorkflowsMended(node=self.node, jobs=tuple(sorted(found))))
-            if len(found) < self._settings.batch or not found - before:
+            (row,) = await self._link.execute(self._overdue, {"batch": batch, **key})
+            found = Overdue._make(row)
+            mended.update(found.jobs or ())
+            if found.looked < batch:
                 break
-            before = found
+            key = {"moment": found.moment, "id": found.id}
+        if mended:
+            log.warning("%d jobs of workflows had ended without releasing what depends on them", len(mended))
+            telemetry.emit(WorkflowsMended(node=self.node, jobs=tuple(sorted(mended))))
 
     async def _mend_others(self) -> None:
         batch = self._settings.batch

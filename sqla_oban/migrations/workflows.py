@@ -11,8 +11,9 @@ How a release cannot be lost, whoever ends a job and however many do so at once,
    workflow, in one order, so that settlers never deadlock; they hold it from there to the end of the commit only, never
    while a transaction is idle.
 3. Under the lock each command reads what is committed by then, and the lock is let go after the commit can be seen. So
-   of two transactions that end the last two dependencies, the one that gets the lock second sees the other's end. A
-   count could not be wrong either way: an edge is judged by its job's state, and to judge it twice changes nothing.
+   of two transactions that end the last two dependencies, the one that gets the lock second sees the other's end. There
+   is no count that could be wrong: whether a job waits is asked of the states of those it depends on. An edge is
+   written only when it breaks or is whole again, and when its upstream job goes, of which nobody could ask it then.
 4. A job that is to be released is locked with SKIP LOCKED, because who holds it may wait for a row of ours. If he
    changes it, the trigger of 1 has him settle it at his own commit, when we have been seen or are waited for.
 
@@ -45,8 +46,8 @@ UPGRADE = (
       CONSTRAINT oban_workflows_pkey PRIMARY KEY (id)
     )
     """,
-    # `state` is open while the upstream job has not ended, then met or broken; `cancelled_at` is the very cancellation
-    # that a broken edge has caused.
+    # `state` is broken, or open as long as the upstream job says by its own how it stands; of one that is gone it says
+    # how it had ended, met or broken. `cancelled_at` is the very cancellation that a broken edge has caused.
     """
     CREATE TABLE IF NOT EXISTS {schema}.oban_workflow_edges (
       workflow_id bigint NOT NULL,
@@ -61,7 +62,11 @@ UPGRADE = (
     """,
     """
     CREATE INDEX IF NOT EXISTS oban_workflow_edges_downstream_index ON {schema}.oban_workflow_edges
-      (downstream_id, state)
+      (downstream_id, upstream_id)
+    """,
+    """
+    CREATE INDEX IF NOT EXISTS oban_workflow_edges_broken_index ON {schema}.oban_workflow_edges (downstream_id)
+      WHERE state = 'broken'
     """,
     # What a transaction has to settle; each sees and deletes its own, so a crash loses nothing.
     """
@@ -69,6 +74,7 @@ UPGRADE = (
       xid bigint NOT NULL,
       workflow_id bigint NOT NULL,
       job_id bigint NOT NULL,
+      deleted_as text,
       rings boolean NOT NULL DEFAULT true
     )
     """,
@@ -89,7 +95,8 @@ UPGRADE = (
         PERFORM set_config(noted, 'on', true);
       END IF;
       INSERT INTO {{schema}}.oban_workflow_notes
-      VALUES (pg_current_xact_id()::text::bigint, coalesce(NEW.workflow_id, OLD.workflow_id), OLD.id, first);
+      VALUES (pg_current_xact_id()::text::bigint, coalesce(NEW.workflow_id, OLD.workflow_id), OLD.id,
+        CASE WHEN TG_OP = 'DELETE' AND {ENDED.format(row="OLD")} THEN OLD.state END, first);
       RETURN NULL;
     END
     $oban$
@@ -102,7 +109,7 @@ UPGRADE = (
     CREATE OR REPLACE TRIGGER oban_jobs_workflow_delete AFTER DELETE ON {schema}.oban_jobs FOR EACH ROW
       WHEN (OLD.workflow_id IS NOT NULL) EXECUTE FUNCTION {schema}.oban_workflow_note()
     """,
-    # What an edge is by the state of its upstream job; NULL: that is gone.
+    # What an edge is by the state of its upstream job; NULL: that went before it had ended.
     """
     CREATE OR REPLACE FUNCTION {schema}.oban_workflow_verdict(upstream text, ignored text[]) RETURNS text
     LANGUAGE sql IMMUTABLE AS $oban$
@@ -147,24 +154,27 @@ UPGRADE = (
     END
     $oban$
     """,
-    # Cheap joins only: a plan that was made for an empty table must not read a full one from end to end.
+    # Cheap joins only, and by the order of an index: a plan that was made for an empty table must not read a full one
+    # from end to end, nor all that a job waits for, when one is enough.
     """
     CREATE OR REPLACE FUNCTION {schema}.oban_workflow_settle() RETURNS void LANGUAGE plpgsql
-      SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $oban$
+      SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+      SET enable_bitmapscan = off SET enable_sort = off AS $oban$
     DECLARE
       me bigint := pg_current_xact_id()::text::bigint;
       changed bigint[];
       flow_of bigint[];  -- the workflow of each of these
+      deleted_as text[];  -- how those had ended that are gone
       flows bigint[];
       touched bigint[];
       one bigint;
     BEGIN
       LOOP
         WITH mine AS (
-          DELETE FROM {schema}.oban_workflow_notes WHERE xid = me RETURNING workflow_id, job_id)
-        SELECT array_agg(job_id), array_agg(workflow_id), array_agg(DISTINCT workflow_id)
-          INTO changed, flow_of, flows
-          FROM (SELECT DISTINCT workflow_id, job_id FROM mine) noted;
+          DELETE FROM {schema}.oban_workflow_notes n WHERE n.xid = me RETURNING n.workflow_id, n.job_id, n.deleted_as)
+        SELECT array_agg(job_id), array_agg(workflow_id), array_agg(ended), array_agg(DISTINCT workflow_id)
+          INTO changed, flow_of, deleted_as, flows
+          FROM (SELECT workflow_id, job_id, max(mine.deleted_as) AS ended FROM mine GROUP BY 1, 2) noted;
         IF changed IS NULL THEN
           PERFORM set_config(
             'sqla_oban.noted_' || to_regclass(quote_ident({schema_literal}) || '.oban_jobs')::oid, '', true);
@@ -173,15 +183,25 @@ UPGRADE = (
         -- Workflows share 1,024 locks, so that no number of them fills the lock table.
         PERFORM pg_advisory_xact_lock(1868718447, slot)
            FROM (SELECT DISTINCT hashint8(flow) & 1023 AS slot FROM unnest(flows) flow ORDER BY slot OFFSET 0) slots;
-        WITH judged AS (
-          UPDATE {schema}.oban_workflow_edges e
-             SET state = {schema}.oban_workflow_verdict(u.state::text, e.ignored)
-            FROM unnest(changed, flow_of) AS c (id, flow) LEFT JOIN {schema}.oban_jobs u ON u.id = c.id
-           WHERE e.workflow_id = c.flow AND e.upstream_id = c.id AND (u.id IS NOT NULL OR e.state = 'open')
-             AND e.state <> {schema}.oban_workflow_verdict(u.state::text, e.ignored)
-          RETURNING e.downstream_id)
-        SELECT array_agg(id) INTO touched
-          FROM (SELECT downstream_id AS id FROM judged UNION SELECT unnest(changed)) found;
+        WITH ended AS MATERIALIZED (
+          SELECT c.id, c.flow, u.id IS NULL AS gone, coalesce(u.state::text, c.deleted_as) AS state
+            FROM unnest(changed, flow_of, deleted_as) AS c (id, flow, deleted_as)
+            LEFT JOIN {schema}.oban_jobs u ON u.id = c.id),
+        judged AS MATERIALIZED (
+          SELECT e.workflow_id, e.upstream_id, e.downstream_id, e.state AS was,
+                 CASE WHEN v.verdict = 'broken' OR u.gone THEN v.verdict ELSE 'open' END AS state
+            FROM ended u JOIN {schema}.oban_workflow_edges e ON e.workflow_id = u.flow AND e.upstream_id = u.id
+            CROSS JOIN LATERAL (SELECT {schema}.oban_workflow_verdict(u.state, e.ignored) AS verdict OFFSET 0) v
+           WHERE NOT u.gone OR e.state = 'open' AND EXISTS (
+             SELECT FROM {schema}.oban_jobs d WHERE d.id = e.downstream_id)),  -- what is pruned together needs no words
+        written AS (
+          UPDATE {schema}.oban_workflow_edges e SET state = j.state FROM judged j
+           WHERE j.state <> j.was AND e.workflow_id = j.workflow_id AND e.upstream_id = j.upstream_id
+             AND e.downstream_id = j.downstream_id)
+        SELECT array_agg(id) INTO touched FROM (
+          SELECT downstream_id AS id FROM judged
+           UNION SELECT id FROM ended WHERE state IN ('suspended', 'cancelled')) found;
+        CONTINUE WHEN touched IS NULL;
         -- What the workflow itself has cancelled waits again when nothing is broken any more. That makes notes: the
         -- jobs behind it are looked at in the next round.
         UPDATE {schema}.oban_jobs x SET state = 'suspended', cancelled_at = NULL
@@ -194,14 +214,20 @@ UPGRADE = (
                            WHERE e.downstream_id = j.id AND e.cancelled_at = j.cancelled_at)
             ORDER BY j.id FOR UPDATE OF j SKIP LOCKED);
         -- Who waits for his turn in a chain has been released: to do so again would only suspend him again, for ever.
+        -- Of what a job depends on, those that were added last are asked first: they are the last to end, so that where
+        -- thousands are waited for, one look is most often enough.
         -- IS TRUE keeps the planner from an index on workflow_id, by which each end would read all that still wait.
         SELECT array_agg(id) INTO touched FROM (
           SELECT j.id FROM {schema}.oban_jobs j
            WHERE j.id = ANY(touched) AND j.state = 'suspended' AND (j.workflow_id = ANY(flows)) IS TRUE
              AND (EXISTS (SELECT FROM {schema}.oban_workflow_edges e
                            WHERE e.downstream_id = j.id AND e.state = 'broken')
-               OR j.chain_waits IS NOT TRUE AND NOT EXISTS (SELECT FROM {schema}.oban_workflow_edges e
-                               WHERE e.downstream_id = j.id AND e.state = 'open'))
+               OR j.chain_waits IS NOT TRUE AND (
+                    SELECT true FROM {schema}.oban_workflow_edges e
+                      LEFT JOIN {schema}.oban_jobs u ON u.id = e.upstream_id
+                     WHERE e.downstream_id = j.id AND e.state = 'open'
+                       AND {schema}.oban_workflow_verdict(u.state::text, e.ignored) <> 'met'
+                     ORDER BY e.downstream_id DESC, e.upstream_id DESC LIMIT 1) IS NULL)
            ORDER BY j.id FOR UPDATE OF j SKIP LOCKED) ready;
         CONTINUE WHEN touched IS NULL;
         -- An end must not be refused because something behind it is: what fails is left to the leader.

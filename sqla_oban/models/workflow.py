@@ -63,7 +63,10 @@ def edges_of(home: MetaData, schema: str | None = None) -> Table:
         Column("state", Text, nullable=False, server_default="open"),
         Column("cancelled_at", UTCDateTime),
         PrimaryKeyConstraint("workflow_id", "upstream_id", "downstream_id", name=conv("oban_workflow_edges_pkey")),
-        Index(conv("oban_workflow_edges_downstream_index"), "downstream_id", "state"),
+        Index(conv("oban_workflow_edges_downstream_index"), "downstream_id", "upstream_id"),
+        Index(
+            conv("oban_workflow_edges_broken_index"), "downstream_id", postgresql_where=text("state = 'broken'::text")
+        ),
         schema=schema,
         info={"sqla_oban": 1},
     )
@@ -76,6 +79,7 @@ NOTES = Table(
     Column("xid", BigInteger, nullable=False),
     Column("workflow_id", BigInteger, nullable=False),
     Column("job_id", BigInteger, nullable=False),
+    Column("deleted_as", Text),
     Column("rings", Boolean, nullable=False, server_default=true()),
     Index(conv("oban_workflow_notes_xid_index"), "xid"),
     prefixes=["UNLOGGED"],

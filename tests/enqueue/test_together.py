@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from sqla_oban import Batch, Job, Record, SqlaOban, Unique, Workflow, current_job, job
 from sqla_oban.errors import InvalidWorkflow
-from sqla_oban.queries.workflow import overdue
+from sqla_oban.queries.workflow import FROM_THE_FIRST, Overdue, overdue, undue
 from sqla_oban.testing import drain
 from tests.enqueue.conftest import Run, every_session
 from tests.support import jobs
@@ -111,7 +111,10 @@ async def test_jobs_of_a_chain_a_workflow_and_a_batch_wait_for_all_of_it(engine:
 async def test_the_leader_has_nothing_to_mend_where_a_chain_is_waited_for(engine: AsyncEngine) -> None:
     await stored(engine)
     async with engine.begin() as connection:
-        assert (await connection.execute(overdue(), {"batch": 100})).all() == []
+        assert (await connection.execute(undue(None), {"batch": 100})).all() == []
+        found = Overdue._make((await connection.execute(overdue(None), {"batch": 100, **FROM_THE_FIRST})).one())
+    assert found.jobs is None
+    assert found.looked > 0
 
 
 async def test_cancelling_one_gives_the_turn_and_cancels_what_depends_on_it(engine: AsyncEngine) -> None:
