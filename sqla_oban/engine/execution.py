@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from sqla_oban.engine.parts import Parts
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
 from sqla_oban.workers.context import RunningJob
+
+NO_PARTS: Parts = {}
 
 
 class Execution:
@@ -15,6 +18,7 @@ class Execution:
     Attributes:
         claimed: the row.
         task: what runs it.
+        parts: the places in workflows that were looked up for jobs claimed with it; without its own, it is asked alone.
         own: the values of the columns that the class of its worker's jobs has of its own; None until they are read.
         running: what its code sees of it; None until the worker was found.
         abandoned: whether the node has given it up, so that it has no outcome.
@@ -32,13 +36,15 @@ class Execution:
         "leftover",
         "limit",
         "own",
+        "parts",
         "running",
         "task",
         "timed_out",
     )
 
-    def __init__(self, claimed: Claimed) -> None:
+    def __init__(self, claimed: Claimed, parts: Parts = NO_PARTS) -> None:
         self.claimed = claimed
+        self.parts = parts
         self.own: Mapping[str, Any] | None = None
         self.task: asyncio.Task[Ack | None] | None = None
         self.running: RunningJob | None = None

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, timedelta
 from functools import partial
 from typing import Any
@@ -15,10 +15,9 @@ from sqla_oban.engine.dispatchers.dispatcher import Dispatcher
 from sqla_oban.engine.dispatchers.wire import Raised
 from sqla_oban.engine.execution import Execution
 from sqla_oban.engine.loading import load, model_of, moment, own_values
-from sqla_oban.engine.parts import Parts
+from sqla_oban.engine.parts import Look, Parts, has_part, parts_of
 from sqla_oban.errors import JobTimeout, UnknownWorker
 from sqla_oban.models import JobMixin
-from sqla_oban.models.workflow import MARK
 from sqla_oban.outcomes import RESULT, Cancel, Record, Snooze
 from sqla_oban.payload import storable_text
 from sqla_oban.queries.ack import Ack
@@ -52,7 +51,7 @@ class Executor:
     Args:
         holder: `[node, producer]`, as the jobs are claimed by.
         provider: makes what workers ask for besides their arguments.
-        parts: knows the places of jobs in workflows.
+        look: looks up the places of jobs in workflows.
         otherwise: where workers run that do not say so themselves; None for by their kind.
     """
 
@@ -65,7 +64,7 @@ class Executor:
         queue: str,
         holder: list[str],
         provider: Provider,
-        parts: Parts,
+        look: Look,
         otherwise: ExecutorKind | None = None,
     ) -> None:
         self._registry = registry
@@ -74,7 +73,7 @@ class Executor:
         self._queue = queue
         self._holder = holder
         self._provider = provider
-        self._parts = parts
+        self._look = look
         self._otherwise = otherwise
 
     async def execute(self, job: Execution) -> Ack | None:
@@ -104,6 +103,14 @@ class Executor:
             telemetry.emit(JobFinished(**self._facts(claimed), state=ack.state, seconds=seconds, error=reason))
         return None if settled else ack
 
+    async def look_up(self, ids: Sequence[int]) -> Parts:
+        """The places of jobs in workflows.
+
+        Raises:
+            whatever looking raises.
+        """
+        return await parts_of(ids, self._look)
+
     async def _call(self, job: Execution) -> object:
         claimed = job.claimed
         if job.cancelled:
@@ -116,8 +123,9 @@ class Executor:
         call = definition.prepare(args, Surroundings(load, self._provider, partial(self._judge, job)))
         job.running = running_job(claimed, args, queue=self._queue, schema=self._provider.schema)
         RUNNING.set(job.running)
-        if MARK in claimed.meta:  # of a workflow; else another's word, and nothing is found
-            job.running.part = await self._parts.of(claimed.id)
+        if has_part(claimed):
+            parts = job.parts if claimed.id in job.parts else await parts_of([claimed.id], self._look)
+            job.running.part = parts[claimed.id]
         if definition.takes_job and job.own is None:  # a cancellation can come here: it raises, as in the work itself
             job.own = await own_values(model_of(definition, self._provider), claimed.id, self._provider)
         dispatcher = self._dispatchers[self._place(definition)]

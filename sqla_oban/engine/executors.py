@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from sqla_oban.engine.database import Link
 from sqla_oban.engine.dispatchers import AsyncDispatcher, Dispatcher, ProcessDispatcher, ProcessPool, ThreadDispatcher
 from sqla_oban.engine.executor import Executor
-from sqla_oban.engine.parts import Parts, by
+from sqla_oban.engine.parts import by
 from sqla_oban.settings import ExecutorKind, ProcessSettings, QueueConfig
 from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import REGISTRY
@@ -35,7 +35,7 @@ class Executors:
         self._limits = limits
         self._node = node
         self._provider = provider
-        self._parts = Parts(by(link))
+        self._look = by(link)
         self._tasks = AsyncDispatcher()
         self._threads = ThreadDispatcher()
         self._processes = ProcessPool(settings, schema=provider.schema, warm=self._needed, most=self._most)
@@ -54,7 +54,7 @@ class Executors:
             queue=queue,
             holder=holder,
             provider=self._provider,
-            parts=self._parts,
+            look=self._look,
             otherwise=self._otherwise(queue),
         )
 

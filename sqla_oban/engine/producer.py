@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -20,6 +20,7 @@ from sqla_oban.engine.front import Front
 from sqla_oban.engine.herd import Herd
 from sqla_oban.engine.hush import EVERY, Hush
 from sqla_oban.engine.limits import Limits
+from sqla_oban.engine.parts import has_part
 from sqla_oban.engine.running import Running
 from sqla_oban.engine.service import Service
 from sqla_oban.engine.sleep import Sleep
@@ -132,7 +133,7 @@ class Producer(Service):
                 claimed = await self._claim(demand)
                 if fences != self._fences:  # these may be others' by now; the audit after `unfence` sorts it out
                     return None
-                self._set_running(claimed)
+                await self._set_running(claimed, fences)
             self._tell_herd(len(claimed))
             if len(claimed) == demand or self.claims.more:
                 continue
@@ -252,11 +253,17 @@ class Producer(Service):
             return True
         return await self._sleep.fall()
 
-    def _set_running(self, claimed: list[Claimed]) -> None:
+    async def _set_running(self, claimed: Sequence[Claimed], fences: int) -> None:
+        """Those of workflows after the others, which neither wait nor fail for what these may know of the rest."""
         for row in claimed:
             if row.state == JobState.DISCARDED:
                 log.warning("discarded job %d of queue %r: it had no attempt left", row.id, self.queue)
-        self.running.start(row for row in claimed if row.state != JobState.DISCARDED)
+        ready = [row for row in claimed if row.state != JobState.DISCARDED]
+        self.running.start(row for row in ready if not has_part(row))
+        if woven := [row for row in ready if has_part(row)]:
+            parts = await self.running.look_up(woven)
+            if fences == self._fences:
+                self.running.start(woven, parts)
 
     def _make_turn(self) -> None:
         self._bell.set()

@@ -1,18 +1,22 @@
 """The jobs of one producer that run here."""
 
 import asyncio
+import logging
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from sqla_oban.engine.acker import Acker
-from sqla_oban.engine.execution import Execution
+from sqla_oban.engine.execution import NO_PARTS, Execution
 from sqla_oban.engine.executor import Executor
+from sqla_oban.engine.parts import Parts
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class Running:
@@ -45,10 +49,18 @@ class Running:
         """Those that were not given up."""
         return [execution.claimed.id for execution in self._executions if not execution.abandoned]
 
-    def start(self, claimed: Iterable[Claimed]) -> None:
+    async def look_up(self, claimed: Sequence[Claimed]) -> Parts:
+        """The places in workflows of jobs that are to be started, together; if that fails, each looks for itself."""
+        try:
+            return await self._executor.look_up([row.id for row in claimed])
+        except Exception as error:
+            log.warning("the places of %d jobs in workflows could not be looked up together: %s", len(claimed), error)
+            return NO_PARTS
+
+    def start(self, claimed: Iterable[Claimed], parts: Parts = NO_PARTS) -> None:
         """Set jobs running."""
         for row in claimed:
-            execution = Execution(row)
+            execution = Execution(row, parts)
             self._executions.add(execution)
             execution.task = task = _begun(self._executor.execute(execution))
             if task.done():

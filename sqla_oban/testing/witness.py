@@ -14,7 +14,7 @@ from sqla_oban.engine.directly import Rows
 from sqla_oban.engine.dispatchers import AsyncDispatcher, Dispatcher, ThreadDispatcher
 from sqla_oban.engine.execution import Execution
 from sqla_oban.engine.executor import Executor
-from sqla_oban.engine.parts import Look, Parts
+from sqla_oban.engine.parts import Look
 from sqla_oban.errors import NotProvided
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
@@ -49,8 +49,8 @@ class Witness(Executor):
     """Runs jobs as a runner does, and keeps what a runner has no use for: the value and the exception themselves."""
 
     def __init__(self, dispatchers: Mapping[ExecutorKind, Dispatcher], queue: str, provider: Provider) -> None:
-        parts = Parts(_in_sessions(provider))
-        super().__init__(REGISTRY, dispatchers, node=NODE, queue=queue, holder=HOLDER, provider=provider, parts=parts)
+        look = _in_sessions(provider)
+        super().__init__(REGISTRY, dispatchers, node=NODE, queue=queue, holder=HOLDER, provider=provider, look=look)
         self._value: object = None
         self._error: BaseException | None = None
 

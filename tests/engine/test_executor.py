@@ -16,7 +16,6 @@ from sqla_oban.backoff import exponential
 from sqla_oban.engine.dispatchers import AsyncDispatcher, Dispatcher, ThreadDispatcher
 from sqla_oban.engine.execution import Execution
 from sqla_oban.engine.executor import MAX_ERROR, MAX_SUMMARY, Executor, clipped, describe
-from sqla_oban.engine.parts import Parts
 from sqla_oban.outcomes import MAX_DELAY
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
@@ -125,7 +124,7 @@ def executor(threads: ThreadDispatcher, kind: ExecutorKind) -> Any:
             queue="mailers",
             holder=["here", "id"],
             provider=Provider(),
-            parts=Parts(no_workflow),
+            look=no_workflow,
         )
 
     return make

@@ -99,13 +99,13 @@ async def test_a_batch_is_stored_with_its_jobs_or_not_at_all(run: Run[None]) -> 
         batch = batch_of("well", "badly", name="two")
         session.add(batch)
         session.flush()
-        stored = session.scalars(select(Job).where(Job.batch_id == batch.id)).all()
+        stored = session.scalars(select(Job).where(Job.batch_id == batch.id).order_by(Job.id)).all()
         assert [one.args for one in stored] == [{"how": "well"}, {"how": "badly"}]
         session.rollback()
         assert session.scalars(select(Job)).all() == []
         session.add(batch)
         session.flush()
-        assert len(session.scalars(select(Job).where(Job.batch_id == batch.id)).all()) == 2
+        assert len(session.scalars(select(Job).where(Job.batch_id == batch.id).order_by(Job.id)).all()) == 2
 
     await run(check)
 
