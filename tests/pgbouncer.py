@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
+from tests.examples.server import free_port
 from tests.support import PATIENCE
 
 CONFIGURATION = """
@@ -45,11 +46,10 @@ def bouncing(server_url: URL, *, mode: str = "transaction", size: int = 2, more:
     binary = program()
     if binary is None:
         pytest.skip("pgbouncer is not installed: apt-get install pgbouncer")
-    with tempfile.TemporaryDirectory() as directory, socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as directory:
+        port = free_port()
         file, log = Path(directory) / "pgbouncer.ini", Path(directory) / "log"
         file.write_text(CONFIGURATION.format(server=_target(server_url), port=port, mode=mode, size=size, more=more))
-        free.close()
         with (
             log.open("wb") as output,
             subprocess.Popen([binary, *_as_somebody(Path(directory)), file], stdout=output, stderr=output) as process,

@@ -29,9 +29,9 @@ class Acker(Service):
     """Collects outcomes while a statement is under way, and writes them with the next.
 
     An outcome is in `_pending`, `_refused` or `_lent` until a statement that carries it has succeeded. The first
-    `_tried` of `_pending` are being written, or could not be: these are not lent. While the database
-    refuses, all are kept and tried again; past `backlog` the producers claim no more. If the answer to a statement got
-    lost, it is sent again: rows that it had written already no longer match and stay as they are.
+    `_tried` of `_pending` are being written, or could not be: these are not lent. While the database refuses, all are
+    kept and tried again; past `backlog` the producers claim no more. If the answer to a statement got lost, it is sent
+    again: rows that it had written already no longer match and stay as they are.
 
     Args:
         on_put_off: called, once that is written, with the least number of seconds after which a job is to run again.

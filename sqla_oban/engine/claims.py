@@ -17,8 +17,6 @@ from sqla_oban.queries.limits import SORTED_AT_ONCE, claim_within, sort
 WIDTH = len(Claimed._fields)
 SOONEST = 0.001
 """Seconds until the next look for a rate that has room in an instant."""
-
-
 KEEP = 0.1
 """Seconds for which the slots of a global limit may stay with one node while short jobs end in them."""
 

@@ -4,12 +4,10 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from sqla_oban.engine.parts import Parts
+from sqla_oban.engine.parts import NO_PARTS, Parts
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
 from sqla_oban.workers.context import RunningJob
-
-NO_PARTS: Parts = {}
 
 
 class Execution:

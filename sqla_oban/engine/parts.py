@@ -13,6 +13,7 @@ Look = Callable[[list[int]], Awaitable[Rows]]
 """Has `PLACES` answered for the jobs of these ids."""
 Parts = Mapping[int, Part | None]
 """The places of jobs in their workflows, by the ids of the jobs; None for one that is part of none, or gone."""
+NO_PARTS: Parts = {}
 
 
 def has_part(claimed: Claimed) -> bool:

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqla_oban.engine.acker import Acker
-from sqla_oban.engine.execution import NO_PARTS, Execution
+from sqla_oban.engine.execution import Execution
 from sqla_oban.engine.executor import Executor
-from sqla_oban.engine.parts import Parts
+from sqla_oban.engine.parts import NO_PARTS, Parts
 from sqla_oban.queries.ack import Ack
 from sqla_oban.queries.claim import Claimed
 
