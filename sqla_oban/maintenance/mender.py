@@ -12,7 +12,8 @@ from sqla_oban.engine.leader import Leader
 from sqla_oban.engine.service import Service
 from sqla_oban.queries.batches import Mended, forget_batches, mend_batches
 from sqla_oban.queries.chains import mend_chains
-from sqla_oban.queries.workflow import FROM_THE_FIRST, Overdue, forget, overdue, undue
+from sqla_oban.queries.overdue import FROM_THE_FIRST, Overdue, overdue, undue
+from sqla_oban.queries.workflow import forget
 from sqla_oban.settings import MenderSettings
 from sqla_oban.telemetry.events import WorkflowsMended
 

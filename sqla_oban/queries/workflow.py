@@ -1,34 +1,27 @@
 """Store, read and bring back the graphs of workflows."""
 
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    DateTime,
     Executable,
     Float,
-    Join,
     Select,
     Text,
-    and_,
     bindparam,
     case,
     cast,
     column,
     delete,
     exists,
-    false,
     func,
     insert,
     literal_column,
     not_,
     null,
-    or_,
     select,
     text,
-    true,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -39,7 +32,6 @@ from sqla_oban.outcomes import RESULT
 from sqla_oban.queries.expressions import (
     JOBS,
     constant,
-    home_function,
     in_states,
     literal,
     now,
@@ -52,7 +44,7 @@ from sqla_oban.states import UNFINISHED, JobState
 
 WORKFLOWS: Any = Workflow.__table__
 NOTED = ["xid", "workflow_id", "job_id", "rings"]
-LIVE, UPSTREAM = JOBS.alias("live"), JOBS.alias("upstream")
+LIVE = JOBS.alias("live")
 
 
 def insert_edges(edges: Any = EDGES) -> Executable:
@@ -86,7 +78,7 @@ def note(schema: str | None) -> Executable:
     """
     table = NOTES if schema is None else NOTES.to_metadata(type(NOTES.metadata)(), schema=schema)
     job = parallel("job", {"id": (BigInteger, "ids")})
-    notes = select(_xid(), bindparam("workflow", type_=BigInteger), job.c.id, _is_first())
+    notes = select(xid(), bindparam("workflow", type_=BigInteger), job.c.id, is_first())
     return insert(table).from_select(NOTED, notes)
 
 
@@ -182,114 +174,12 @@ def _merged() -> ColumnElement[Any]:
     return object_or_empty(WORKFLOWS.c.context).op("||")(cast(bindparam("values", type_=Text), JSONB))
 
 
-FROM_THE_FIRST: Final = {"moment": "-infinity", "id": 0}
-"""The key of `overdue` before every job."""
-
-
-class Overdue(NamedTuple):
-    """What a look at waiting jobs has come to.
-
-    Args:
-        jobs: those that were noted; the commit settles them. None for none.
-        looked: how many were looked at.
-        moment, id: where the next look goes on; None if there was nothing.
-    """
-
-    jobs: list[int] | None
-    looked: int
-    moment: str | None
-    id: int | None
-
-
-def overdue(schema: str | None) -> Executable:
-    """Looks at the next `batch` jobs that wait in workflows, and has settled what nobody has; an `Overdue`.
-
-    That is a job that waits for no edge, nor for its turn in a chain: there may be any number of these; and one of
-    which an edge is broken, by how its upstream job has ended, without its being written. The look begins behind the
-    job with the key `moment`, `id`. It reads what waits, and nothing that workflows have left behind.
-    """
-    waiting = (
-        select(JOBS.c.id, JOBS.c.workflow_id, JOBS.c.chain_waits, JOBS.c.scheduled_at)
-        .where(
-            JOBS.c.workflow_id.is_not(None),
-            in_states(JobState.SUSPENDED),
-            tuple_(JOBS.c.scheduled_at, JOBS.c.id)
-            > tuple_(cast(bindparam("moment", type_=Text), DateTime), bindparam("id", type_=BigInteger)),
-        )
-        .order_by(JOBS.c.scheduled_at, JOBS.c.id)
-        .limit(bindparam("batch", type_=BigInteger))
-        .cte("waiting")
-        .prefix_with("MATERIALIZED")
-    )
-    judged, verdict = _judged(schema)
-    found = (
-        select(
-            func.min(EDGES.c.upstream_id).filter(verdict == constant("broken")).label("broke"),
-            func.bool_or(verdict == constant("open")).label("waits"),
-        )
-        .select_from(judged)
-        .where(EDGES.c.downstream_id == waiting.c.id, EDGES.c.state == constant("open"))
-        .correlate(waiting)
-        .lateral("found")
-    )
-    broken = exists().where(EDGES.c.downstream_id == waiting.c.id, EDGES.c.state == constant("broken"))
-    free = and_(not_(func.coalesce(found.c.waits, false())), waiting.c.chain_waits.is_not(true()))
-    lost = (
-        select(_xid(), waiting.c.workflow_id, func.coalesce(found.c.broke, waiting.c.id), _is_first())
-        .select_from(waiting.join(found, true()))
-        .where(or_(found.c.broke.is_not(None), free, broken))
-    )
-    noted = insert(NOTES).from_select(NOTED, lost).returning(NOTES.c.job_id).cte("noted")
-    last = (
-        select(cast(waiting.c.scheduled_at, Text).label("moment"), waiting.c.id)
-        .order_by(waiting.c.scheduled_at.desc(), waiting.c.id.desc())
-        .limit(literal_column("1"))
-        .subquery("last")
-    )
-    jobs = select(func.array_agg(noted.c.job_id)).scalar_subquery()
-    looked = select(func.count()).select_from(waiting).scalar_subquery()
-    return select(jobs, looked, last.c.moment, last.c.id).select_from(
-        select(literal_column("1")).subquery("one").outerjoin(last, true())
-    )
-
-
-def undue(schema: str | None) -> Executable:
-    """Has settled what a workflow has cancelled for a reason that is gone, up to `batch` jobs, and returns them.
-
-    Either the reason is written down and no longer true, or it is not even written down.
-    """
-    judged, verdict = _judged(schema)
-    whole = (
-        select(EDGES.c.workflow_id, EDGES.c.upstream_id)
-        .select_from(judged)
-        .where(EDGES.c.state == constant("broken"), UPSTREAM.c.id.is_not(None), verdict != constant("broken"))
-    )
-    cause = EDGES.alias("cause")
-    revived = (
-        select(JOBS.c.workflow_id, JOBS.c.id)
-        .select_from(cause.join(JOBS, JOBS.c.id == cause.c.downstream_id))
-        .where(
-            cause.c.state != constant("broken"),
-            cause.c.cancelled_at == JOBS.c.cancelled_at,
-            in_states(JobState.CANCELLED),
-            not_(exists().where(EDGES.c.downstream_id == JOBS.c.id, EDGES.c.state == constant("broken"))),
-        )
-    )
-    found = whole.union(revived).limit(bindparam("batch", type_=BigInteger)).subquery()
-    return insert(NOTES).from_select(NOTED, select(_xid(), found, _is_first())).returning(NOTES.c.job_id)
-
-
-def _judged(schema: str | None) -> tuple[Join, ColumnElement[str]]:
-    """Edges with the jobs they lead from, and what each is by the state of its own."""
-    judged = EDGES.outerjoin(UPSTREAM, UPSTREAM.c.id == EDGES.c.upstream_id)
-    return judged, home_function(schema, "oban_workflow_verdict", cast(UPSTREAM.c.state, Text), EDGES.c.ignored)
-
-
-def _xid() -> ColumnElement[int]:
+def xid() -> ColumnElement[int]:
+    """The transaction, as it is told by its notes."""
     return cast(cast(func.pg_current_xact_id(), Text), BigInteger)
 
 
-def _is_first() -> ColumnElement[bool]:
+def is_first() -> ColumnElement[bool]:
     """Of the notes that one statement makes, one has the transaction settle them."""
     return func.row_number().over() == literal_column("1")
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from sqla_oban import Batch, Job, Record, SqlaOban, Unique, Workflow, current_job, job
 from sqla_oban.errors import InvalidWorkflow
-from sqla_oban.queries.workflow import FROM_THE_FIRST, Overdue, overdue, undue
+from sqla_oban.queries.overdue import FROM_THE_FIRST, Overdue, overdue, undue
 from sqla_oban.testing import drain
 from tests.enqueue.conftest import Run, every_session
 from tests.support import jobs

@@ -23,7 +23,8 @@ from sqlalchemy.orm import Session
 
 from sqla_oban import Job, Workflow
 from sqla_oban.migrations import migrate
-from sqla_oban.queries.workflow import FROM_THE_FIRST, note, overdue, undue
+from sqla_oban.queries.overdue import FROM_THE_FIRST, overdue, undue
+from sqla_oban.queries.workflow import note
 from tests.machine import run_machine
 
 NAMES = ["a", "b", "c", "d", "e", "f"]
