@@ -23,6 +23,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     type_coerce,
     update,
 )
@@ -92,21 +93,28 @@ def ack(*, skip_locked: bool = True) -> Executable:
     Rows that somebody else has locked are passed over, so that one forgotten transaction does not hold up the
     outcomes of a whole node; `STILL_EXECUTING` tells them from those that came late. `SETTLE` waits for them: it is
     part of a worker's own transaction, which has nobody else to hold up.
+
+    Each outcome looks for its own row, in a subquery that the planner cannot join in another way: it believes that
+    next to no job executes, and would read the table from end to end for that.
     """
     done = _outcomes()
     state = func.coalesce(done.c.state, constant(JobState.COMPLETED))
-    stopped = is_cancel_requested()
+    row = (
+        select(is_cancel_requested().label("stopped"))
+        .where(_is_this_execution(done))
+        .with_for_update(of=JOBS, skip_locked=skip_locked)
+        .correlate(done)
+        .lateral("row")
+    )
     held = (
         select(
             done.c.id,
-            case((stopped, constant("cancelled")), else_=state).label("state"),
-            case((stopped, null()), else_=done.c.delay).label("delay"),
+            case((row.c.stopped, constant("cancelled")), else_=state).label("state"),
+            case((row.c.stopped, null()), else_=done.c.delay).label("delay"),
             func.coalesce(done.c.refund, literal_column("0")).label("refund"),
             *(done.c.error, done.c.meta),
         )
-        .select_from(JOBS)
-        .where(_is_this_execution(done))
-        .with_for_update(of=JOBS, skip_locked=skip_locked)
+        .select_from(done.join(row, true()))
         .cte("held")
         .prefix_with("MATERIALIZED")
     )
@@ -140,18 +148,18 @@ def complete(*, alone: bool = False) -> ReturningUpdate[Any]:
     """
     done = parallel("done", ATTEMPT)
     waited_for = or_(*(JOBS.c[part].is_not(None) for part in ("chain_key", "workflow_id", "batch_id")))
-    held = (
+    row = (
         select(JOBS.c.id)
-        .select_from(done)
         .where(
             _is_this_execution(done),
             JOBS.c.meta.op("->")(constant(CANCEL_REQUESTED)).is_(None),
             *([not_(waited_for)] if alone else []),
         )
         .with_for_update(of=JOBS, skip_locked=True)
-        .cte("held")
-        .prefix_with("MATERIALIZED")
+        .correlate(done)
+        .lateral("row")
     )
+    held = select(row.c.id).select_from(done.join(row, true())).cte("held").prefix_with("MATERIALIZED")
     return (
         update(JOBS)
         .where(JOBS.c.id == held.c.id)

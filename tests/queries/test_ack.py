@@ -203,3 +203,19 @@ def test_an_outcome_of_which_more_is_to_be_said_does_not_just_complete(more: dic
     plain = Ack(1, datetime(2026, 1, 1), JobState.COMPLETED)  # noqa: DTZ001 (as the claim returns it)
     assert plain.just_completes
     assert not plain._replace(**more).just_completes
+
+
+@pytest.mark.parametrize("statement", [ACK, COMPLETE], ids=["ack", "complete"])
+async def test_rows_are_found_by_their_key_however_few_the_planner_believes_to_execute(
+    statement: Any, table: Table
+) -> None:
+    """It knows the length of the arrays, and nothing of how many jobs execute since it last looked at the table."""
+    await table.connection.exec_driver_sql("INSERT INTO oban_jobs (worker) SELECT 'w' FROM generate_series(1, 2000)")
+    await table.connection.exec_driver_sql("ANALYZE oban_jobs")
+    ids = f"'{{{','.join(map(str, range(1, 501)))}}}'::bigint[]"
+    moments = f"'{{{','.join(['2026-11-30'] * 500)}}}'::timestamp[]"
+    empty = dict.fromkeys(("states", "delays", "errors", "refunds", "metas"), "'{}'")
+    plan = await table.plan(statement, **empty, ids=ids, attempted_ats=moments)
+    found = plan[plan.index("CTE held") : plan.rindex("CTE Scan on held")]
+    assert "Index Scan using oban_jobs_pkey" in found
+    assert "Seq Scan on oban_jobs oban_jobs_1" not in found
