@@ -1,7 +1,6 @@
 """Under a global limit a claim takes outcomes with it, so that a slot stays where a job has ended; for a while."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -187,13 +186,13 @@ async def test_what_is_being_written_is_not_lent(database: Database, acker: Acke
 async def test_slots_are_kept_for_a_time_only(
     database: Database, acker: Acker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = time.monotonic()
+    clock = 0.0
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock))
     claims = claims_of(database, acker)
     for number in (1, 2, 3):
         await claims.take(5, [])
         add(acker, *ended(number))
-        clock += KEEP / 2
+        clock += 0.6 * KEEP
     assert database.asked == [[], [1], []]
     assert await written(database, 2, 3)
 
