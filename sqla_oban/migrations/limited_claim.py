@@ -35,9 +35,6 @@ CLAIM = (
     #variable_conflict use_column
     DECLARE
       visits CONSTANT integer := 300;
-      -- By which `oban_jobs_freed` knows that this queue need not be rung again.
-      rung CONSTANT text := coalesce(current_setting('sqla_oban.rung', true), '');
-      entry CONSTANT text := md5({jobs_literal}::regclass::oid || of_queue);
       allowed double precision;
       busy jsonb;
       chosen bigint[] := ARRAY[]::bigint[];
@@ -203,7 +200,8 @@ CLAIM = (
       -- The slots that the statement itself has freed are in use again: its triggers, which come after this, need ring
       -- nobody for them. With partitions they may be those of another, which somebody waits for.
       IF freed > 0 AND spec IS NULL AND cardinality(chosen) >= freed THEN
-        PERFORM set_config('sqla_oban.rung', rung || entry, true);
+        PERFORM set_config('sqla_oban.rung', coalesce(current_setting('sqla_oban.rung', true), '')
+          || md5({jobs_literal}::regclass::oid || of_queue), true);  -- the entry that `oban_jobs_freed` looks for
       END IF;
       lane := at_lane;
       wrapped := has_wrapped;

@@ -201,8 +201,7 @@ def executions(acks: Sequence[Ack]) -> dict[str, list[Any]]:
 
     Sorted by id, so that two statements that lock the same rows do so in the same order and cannot deadlock.
     """
-    ordered = sorted(acks, key=attrgetter("id"))
-    return {"ids": [one.id for one in ordered], "attempted_ats": [one.attempted_at for one in ordered]}
+    return _arrays(_in_order(acks))
 
 
 def parameters(acks: Sequence[Ack]) -> dict[str, list[Any]]:
@@ -210,15 +209,23 @@ def parameters(acks: Sequence[Ack]) -> dict[str, list[Any]]:
 
     What none of them says is left out, since most jobs just complete, and unnest() fills shorter arrays up with NULL.
     """
-    ordered = sorted(acks, key=attrgetter("id"))
+    ordered = _in_order(acks)
     return {
-        **executions(ordered),
+        **_arrays(ordered),
         "states": _unless_all(JobState.COMPLETED, [one.state.value for one in ordered]),
         "delays": _unless_all(None, [one.delay for one in ordered]),
         "errors": _unless_all(None, [one.error for one in ordered]),
         "refunds": _unless_all(0, [int(one.refund) for one in ordered]),
         "metas": _unless_all(None, [one.meta for one in ordered]),
     }
+
+
+def _in_order(acks: Sequence[Ack]) -> list[Ack]:
+    return sorted(acks, key=attrgetter("id"))
+
+
+def _arrays(ordered: list[Ack]) -> dict[str, list[Any]]:
+    return {"ids": [one.id for one in ordered], "attempted_ats": [one.attempted_at for one in ordered]}
 
 
 def _unless_all(usual: object, values: list[Any]) -> list[Any]:

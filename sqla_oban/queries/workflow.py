@@ -29,16 +29,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqla_oban.models import Workflow
 from sqla_oban.models.workflow import EDGES, NOTES
 from sqla_oban.outcomes import RESULT
-from sqla_oban.queries.expressions import (
-    JOBS,
-    constant,
-    in_states,
-    literal,
-    now,
-    object_or_empty,
-    parallel,
-    seconds,
-)
+from sqla_oban.queries.expressions import JOBS, constant, in_states, literal, now, object_or_empty, parallel, seconds
 from sqla_oban.queries.retry import MOST_ATTEMPTS, without_request
 from sqla_oban.states import UNFINISHED, JobState
 
