@@ -18,7 +18,7 @@ from sqla_oban.testing import TemporaryPostgres
 from sqla_oban.workers.registry import REGISTRY
 from tests.emptying import emptied
 from tests.queries.table import Table
-from tests.support import Recorder, fast_settings
+from tests.support import PATIENCE, Recorder, fast_settings
 
 
 @pytest.fixture(scope="session")
@@ -119,3 +119,10 @@ def docker_answers() -> bool:
     if shutil.which("docker") is None:
         return False
     return subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=10).returncode == 0
+
+
+@pytest.fixture
+def long_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is told to stop may take his time, as on a busy machine he does."""
+    for kind in ("thread", "process"):
+        monkeypatch.setattr(f"sqla_oban.engine.dispatchers.{kind}_dispatcher.LAST_WORDS", PATIENCE)

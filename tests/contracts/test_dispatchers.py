@@ -82,13 +82,6 @@ def threads() -> Iterator[ThreadDispatcher]:
     dispatcher.close()
 
 
-@pytest.fixture
-def long_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is told to stop may take his time, as on a busy machine he does."""
-    for kind in ("thread", "process"):
-        monkeypatch.setattr(f"sqla_oban.engine.dispatchers.{kind}_dispatcher.LAST_WORDS", PATIENCE)
-
-
 @pytest.fixture(params=["async", "thread"])
 def kind(request: pytest.FixtureRequest, threads: ThreadDispatcher) -> Kind:
     return Kind(AsyncDispatcher(), as_async) if request.param == "async" else Kind(threads, lambda body: body)

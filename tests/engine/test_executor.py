@@ -27,7 +27,7 @@ from sqla_oban.workers.definition import Definition, Rules
 from sqla_oban.workers.options import JobDefaults
 from sqla_oban.workers.providing import Provider
 from sqla_oban.workers.registry import Registry
-from tests.support import PATIENCE, Recorder, eventually
+from tests.support import Recorder, eventually
 
 AT = datetime(2026, 11, 23, 19, 0, 0, 5)  # noqa: DTZ001 (as the claim returns it)
 ROW = Claimed(
@@ -456,11 +456,9 @@ async def test_an_abandoned_job_has_no_outcome(executor: Any, events: Recorder, 
     assert events.of(JobFinished) == []
 
 
+@pytest.mark.usefixtures("long_last_words")
 @pytest.mark.parametrize("kind", [ExecutorKind.THREAD], ids=["thread"])
-async def test_an_abandoned_job_that_ends_at_once_with_a_result_counts(
-    executor: Any, kind: ExecutorKind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sqla_oban.engine.dispatchers.thread_dispatcher.LAST_WORDS", PATIENCE)
+async def test_an_abandoned_job_that_ends_at_once_with_a_result_counts(executor: Any, kind: ExecutorKind) -> None:
     begun, told = threading.Event(), threading.Event()
 
     def until_cancelled() -> object:

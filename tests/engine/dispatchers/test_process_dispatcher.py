@@ -40,12 +40,6 @@ class Work:
         return int((await self.run("pid")).value)
 
 
-@pytest.fixture
-def long_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that is told to stop may take its time, as on a busy machine it does."""
-    monkeypatch.setattr("sqla_oban.engine.dispatchers.process_dispatcher.LAST_WORDS", PATIENCE)
-
-
 async def is_starting(pool: ProcessPool, count: int = 1) -> None:
     """Returns at once when a process is being started: long before it is ready."""
     async with asyncio.timeout(PATIENCE):
