@@ -129,7 +129,7 @@ def test_the_groups() -> None:
 def test_the_bits_of_states_are_part_of_the_tables() -> None:
     assert list(BITS) == list(JobState)
     assert list(BITS.values()) == [1, 2, 4, 8, 16, 32, 64, 128]
-    assert all(f"WHEN '{state}' THEN {bit}" in HELD for state, bit in BITS.items())
+    assert "'{available,scheduled,suspended,executing,retryable,completed,discarded,cancelled}'" in HELD.format(job="")
 
 
 @pytest.mark.parametrize(

@@ -6,26 +6,26 @@ end, comes into its chain when it is made available. Both are decided by trigger
 
 1. At most one row occupies a chain: the unique index says so, whoever writes and however it is isolated.
    ENTER (a row would come to occupy: an INSERT, a retry, a suspended job made available) takes the advisory lock of
-   the key, so that entrants take turns. If a row occupies or waits, the new one waits too. So nobody overtakes, and
-   the only other way to come to occupy is
+   the key, so that entrants take turns. If a row occupies or waits, the new one waits too, and if nobody occupies it
+   has the turn given at its commit. So nobody overtakes, and the only other way to come to occupy is
    RELEASE: the first of those that wait is given the turn, if nobody occupies. Of two releases of the same row, one
    gets its lock, and the other finds it locked, or occupying.
-2. None is forgotten. Whoever ends or deletes a row that occupies releases the next in the same transaction (AFTER
-   triggers: the rows of the whole statement have been written by then). The race is with an entrant that is not
-   committed: it has locked the row behind which it waits, and looked at it again under that lock. So whoever would end
-   that row waits, or passes over it, as acknowledgements do, until the entrant has committed; and then sees it. If on
-   the other hand the row was being ended, the entrant waited for that, and looks again.
+2. None is forgotten. Whoever ends or deletes a row that occupies notes it (`notes.py`), and releases the next when he
+   commits. The race is with an entrant that is not committed: it has locked the row behind which it waits, and looked
+   at it again under that lock. So whoever would end that row waits, or passes over it, as acknowledgements do, until
+   the entrant has committed; and then sees it. If on the other hand the row was being ended, the entrant waited for
+   that, and looks again.
    What is left: a release that finds the next row locked by somebody (who may be about to cancel it) waits for him for
    a moment, as long as `oban.wait` or `oban.jobs.update` take, and looks again. To wait for longer could be a
    deadlock: then, and after a crash of a REPEATABLE READ transaction's beliefs, the leader's sweep gives the turn
    (`queries/chains.py`), every half a minute.
 3. No deadlock comes of it. A release waits once in a transaction, and gives up long before PostgreSQL looks for
-   deadlocks; nothing else of the transaction fails for it. An entrant waits for entrants, and statements of ours sort
-   the locks that they take (`queries/chains.py`), and for the transaction that is changing the row that occupies.
-   Acknowledge, claim, stage and rescue are single statements that pass over locked rows, so for these they wait for
-   nobody. What remains is what any two transactions can do that change several rows in different orders: an
-   application that adds to several chains by several flushes of one transaction, or cancels jobs of several chains.
-   PostgreSQL finds that out.
+   deadlocks; nothing else of the transaction fails for it, and a commit releases chains in one order. An entrant waits
+   for entrants, and statements of ours sort the locks that they take (`queries/chains.py`), and for the transaction
+   that is changing the row that occupies. Acknowledge, claim, stage and rescue are single statements that pass over
+   locked rows, so for these they wait for nobody. What remains is what any two transactions can do that change several
+   rows in different orders: an application that adds to several chains by several flushes of one transaction, or
+   cancels jobs of several chains. PostgreSQL finds that out.
 
 At REPEATABLE READ and above an entrant whose view is older than its chain fails: with 40001 where it would wait behind
 a row that has changed, else with a violation of the unique index; the transaction is to be run again.
@@ -34,7 +34,7 @@ A transaction that is open and has enqueued into a chain holds up how the one jo
 acknowledged, and nothing else. If it was available, the INSERT rings for it, because a claim may have passed over it.
 """
 
-from sqla_oban.migrations.version import Index, Trigger
+from sqla_oban.migrations.version import Index
 
 COLUMNS = ("chain_key text", "chain_hold boolean", "chain_waits boolean")
 """Of `oban_jobs`: the chain, whether it holds when this job is discarded, and whether the job waits for its turn."""
@@ -117,88 +117,73 @@ UPGRADE = (
     END
     $oban$
     """,  # noqa: S608 (constants of this file)
+    # Has who would come to occupy the chain wait, if somebody is ahead of him; says whether he has to. Where nobody has
+    # the turn, it is given at the commit: the first that waits may be a row of the very statement that is entering.
     f"""
-    CREATE OR REPLACE FUNCTION {{schema}}.oban_jobs_chain_enter() RETURNS trigger LANGUAGE plpgsql AS $oban$
+    CREATE OR REPLACE FUNCTION {{schema}}.oban_chain_enter(relation oid, key text, entrant bigint) RETURNS boolean
+    LANGUAGE plpgsql AS $oban$
     DECLARE
       ahead bigint;
       head record;
     BEGIN
-      -- Not for a release, which takes the mark away by itself.
-      IF {NEW["occupies"]} IS NOT TRUE OR TG_OP = 'UPDATE' AND (OLD.chain_waits IS DISTINCT FROM NEW.chain_waits
-          OR {OLD["occupies"]} AND OLD.chain_key IS NOT DISTINCT FROM NEW.chain_key) THEN
-        RETURN NEW;
-      END IF;
-      NEW.chain_waits := NULL;
-      PERFORM pg_advisory_xact_lock({LOCK.format(key="NEW.chain_key")});
+      PERFORM pg_advisory_xact_lock({LOCK.format(key="key")});
       LOOP
         SELECT coalesce(
-          (SELECT id FROM {{schema}}.oban_jobs WHERE chain_key = NEW.chain_key AND id <> NEW.id AND {OF["occupies"]}),
-          (SELECT id FROM {{schema}}.oban_jobs WHERE chain_key = NEW.chain_key AND id <> NEW.id AND {OF["waits"]}
+          (SELECT id FROM {{schema}}.oban_jobs WHERE chain_key = key AND id <> entrant AND {OF["occupies"]}),
+          (SELECT id FROM {{schema}}.oban_jobs WHERE chain_key = key AND id <> entrant AND {OF["waits"]}
             ORDER BY id LIMIT 1)) INTO ahead;
         IF ahead IS NULL THEN
-          RETURN NEW;
+          RETURN false;
         END IF;
         SELECT queue, state, {OF["occupies"]} AS occupies INTO head FROM {{schema}}.oban_jobs
-         WHERE id = ahead AND chain_key = NEW.chain_key AND ({OF["occupies"]} OR {OF["waits"]}) FOR NO KEY UPDATE;
+         WHERE id = ahead AND chain_key = key AND ({OF["occupies"]} OR {OF["waits"]}) FOR NO KEY UPDATE;
         EXIT WHEN FOUND;
       END LOOP;
       IF NOT head.occupies THEN
-        PERFORM {{schema}}.oban_chain_release(NEW.chain_key);
+        PERFORM {{schema}}.oban_note(relation, entrant, NULL, key, NULL, NULL, NULL);
       ELSIF head.state = 'available' THEN
         PERFORM {{schema}}.oban_ring(head.queue);
       END IF;
-      NEW.state := 'suspended';
-      NEW.chain_waits := true;
-      RETURN NEW;
+      RETURN true;
     END
     $oban$
     """,  # noqa: S608 (constants of this file)
-    """
-    CREATE OR REPLACE TRIGGER oban_jobs_chain_insert BEFORE INSERT ON {schema}.oban_jobs FOR EACH ROW
-      WHEN (NEW.chain_key IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_chain_enter()
-    """,
-    """
-    CREATE OR REPLACE TRIGGER oban_jobs_chain_update
-      BEFORE UPDATE OF state, chain_key, chain_hold ON {schema}.oban_jobs FOR EACH ROW
-      WHEN (NEW.chain_key IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_chain_enter()
-    """,
-    # Whoever has waited and does so no longer may have been the one whom a release passed over because he was locked.
-    f"""
-    CREATE OR REPLACE FUNCTION {{schema}}.oban_jobs_chain_leave() RETURNS trigger LANGUAGE plpgsql AS $oban$
-    BEGIN
-      IF ({OLD["occupies"]} OR {OLD["waits"]}) AND (({NEW["occupies"]} OR {NEW["waits"]}) IS NOT TRUE
-          OR OLD.chain_key IS DISTINCT FROM NEW.chain_key) THEN
-        PERFORM {{schema}}.oban_chain_release(OLD.chain_key);
-      END IF;
-      RETURN NULL;
-    END
-    $oban$
-    """,
-    """
-    CREATE OR REPLACE TRIGGER oban_jobs_chain_leave AFTER UPDATE ON {schema}.oban_jobs FOR EACH ROW
-      WHEN (OLD.chain_key IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_chain_leave()
-    """,
-    """
-    CREATE OR REPLACE TRIGGER oban_jobs_chain_delete AFTER DELETE ON {schema}.oban_jobs FOR EACH ROW
-      WHEN (OLD.chain_key IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_chain_leave()
-    """,
 )
 
-FUNCTIONS = ("oban_chain_lock", "oban_chain_release", "oban_jobs_chain_enter", "oban_jobs_chain_leave")
-TRIGGERS = (
-    Trigger("oban_jobs_chain_insert", "jobs of chains may run side by side"),
-    Trigger("oban_jobs_chain_update", "jobs of chains may run side by side"),
-    Trigger("oban_jobs_chain_leave", "jobs of chains wait for the leader to release them"),
-    Trigger("oban_jobs_chain_delete", "jobs of chains wait for the leader to release them"),
-)
+ENTRY = """
+        NEW.chain_waits := nullif({schema}.oban_chain_enter(TG_RELID, NEW.chain_key, NEW.id), false);
+        IF NEW.chain_waits THEN
+          NEW.state := 'suspended';
+        END IF;
+"""
+ENTER = f"""
+      IF {NEW["occupies"]} THEN{ENTRY}
+      END IF;
+"""
+CHANGE = f"""
+      IF {NEW["occupies"]} AND OLD.chain_waits IS NOT DISTINCT FROM NEW.chain_waits
+          AND ({OLD["occupies"]} AND OLD.chain_key IS NOT DISTINCT FROM NEW.chain_key) IS NOT TRUE THEN{ENTRY}
+      END IF;
+"""
+"""Not for a release, which takes the mark away by itself."""
+LEFT = f"({OLD['occupies']} OR {OLD['waits']})"
+CHANGED = f"""
+      IF {LEFT} AND (({NEW["occupies"]} OR {NEW["waits"]}) IS NOT TRUE
+          OR OLD.chain_key IS DISTINCT FROM NEW.chain_key) THEN
+        of_chain := OLD.chain_key;
+      END IF;
+"""
+"""Whoever has waited and does so no longer may have been the one whom a release passed over because he was locked."""
+DELETED = f"""
+      IF {LEFT} THEN
+        of_chain := OLD.chain_key;
+      END IF;
+"""
+
+FUNCTIONS = ("oban_chain_lock", "oban_chain_release", "oban_chain_enter")
 
 DOWNGRADE = """
-      DROP TRIGGER oban_jobs_chain_delete ON {schema}.oban_jobs;
-      DROP TRIGGER oban_jobs_chain_leave ON {schema}.oban_jobs;
-      DROP TRIGGER oban_jobs_chain_update ON {schema}.oban_jobs;
-      DROP TRIGGER oban_jobs_chain_insert ON {schema}.oban_jobs;
-      DROP FUNCTION {schema}.oban_jobs_chain_leave();
-      DROP FUNCTION {schema}.oban_jobs_chain_enter();
+      DROP FUNCTION {schema}.oban_chain_enter(oid, text, bigint);
       DROP FUNCTION {schema}.oban_chain_release(text);
       DROP FUNCTION {schema}.oban_chain_lock(text, bigint);
 """

@@ -57,6 +57,9 @@ CLAIM = (
             WHERE said.name = of_runners AND said.queue = of_queue AND said.node = ''), most), 0)
           <= (SELECT count(*) FROM {schema}.oban_jobs j WHERE j.state = 'executing' AND j.queue = of_queue)
       THEN
+        IF freed > 0 THEN
+          PERFORM {schema}.oban_ring(of_queue);
+        END IF;
         RETURN QUERY SELECT NULL::bigint, NULL::text, NULL::text, NULL::integer, NULL::integer,
           NULL::integer, NULL::timestamp, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text[],
           lane_from, has_wrapped, false, NULL::double precision;
@@ -183,7 +186,8 @@ CLAIM = (
                                    ELSE j.discarded_at END,
                attempted_at = timezone('UTC', clock_timestamp()),
                attempted_by = holder,
-               partition = coalesce(j.partition, '')
+               partition = coalesce(j.partition, ''),
+               featured = true
          WHERE j.id = ANY(chosen)
         RETURNING j.id, j.state::text, j.worker, j.attempt::integer, j.max_attempts::integer, j.priority::integer,
           j.attempted_at::timestamp, j.scheduled_at::text, j.inserted_at::text, j.args::text, j.meta::text,
@@ -197,11 +201,10 @@ CLAIM = (
             (SELECT r.wait FROM {schema}.oban_rate_of(of_queue, seen[i], blocked[i], rate) r));
         END IF;
       END LOOP;
-      -- The slots that the statement itself has freed are in use again: its triggers, which come after this, need ring
-      -- nobody for them. With partitions they may be those of another, which somebody waits for.
-      IF freed > 0 AND spec IS NULL AND cardinality(chosen) >= freed THEN
-        PERFORM set_config('sqla_oban.rung', coalesce(current_setting('sqla_oban.rung', true), '')
-          || md5({jobs_literal}::regclass::oid || of_queue), true);  -- the entry that `oban_jobs_freed` looks for
+      -- Nobody was rung for slots that the statement itself has freed, if they are in use again. With partitions they
+      -- may be those of another, which somebody waits for.
+      IF freed > 0 AND (spec IS NOT NULL OR cardinality(chosen) < freed) THEN
+        PERFORM {schema}.oban_ring(of_queue);
       END IF;
       lane := at_lane;
       wrapped := has_wrapped;

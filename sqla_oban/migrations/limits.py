@@ -5,7 +5,7 @@ The claim within limits, and why they are never exceeded, is in `limited_claim`;
 
 from sqla_oban.migrations.limited_claim import CLAIM
 from sqla_oban.migrations.rates import RATES
-from sqla_oban.migrations.version import Index, Trigger
+from sqla_oban.migrations.version import Index
 
 COLUMNS = ('partition text COLLATE "C"', "weight integer")
 
@@ -69,75 +69,69 @@ PARTITIONS = (
                           AND partition >= beyond LIMIT most FOR UPDATE SKIP LOCKED);
       END IF;
       IF cardinality(strays) > 0 THEN
-        UPDATE {schema}.oban_jobs SET partition = {schema}.oban_partition(spec, worker, args, meta)
+        UPDATE {schema}.oban_jobs SET partition = {schema}.oban_partition(spec, worker, args, meta), featured = true
          WHERE id = ANY(strays);
       END IF;
       RETURN cardinality(strays);
     END
     $oban$
     """,
-    # Whoever changes what a partition is made of, or sends a job to another queue, leaves the rest to the next claim.
-    # In a queue without partitions the mark is of use only while the job executes.
+    # Rings for a queue of which a slot is free, once in a transaction: who falls asleep meanwhile looks again when the
+    # transactions of then have ended.
     """
-    CREATE OR REPLACE FUNCTION {schema}.oban_jobs_unsort() RETURNS trigger LANGUAGE plpgsql AS $oban$
+    CREATE OR REPLACE FUNCTION {schema}.oban_ring_for_slot(queue text) RETURNS void LANGUAGE plpgsql AS $oban$
     BEGIN
-      IF NEW.state <> 'executing' AND (OLD.partition = '' OR OLD.queue <> NEW.queue OR OLD.worker <> NEW.worker
-          OR OLD.args IS DISTINCT FROM NEW.args OR OLD.meta IS DISTINCT FROM NEW.meta) THEN
-        NEW.partition := NULL;
+      IF {schema}.oban_keep_slot(queue) THEN
+        PERFORM {schema}.oban_ring(queue);
       END IF;
-      RETURN NEW;
     END
     $oban$
     """,
+    # Has nobody be rung for slots of a queue that this transaction frees; says whether somebody would have been.
     """
-    CREATE OR REPLACE TRIGGER oban_jobs_unsort
-      BEFORE UPDATE OF state, queue, worker, args, meta ON {schema}.oban_jobs FOR EACH ROW
-      WHEN (OLD.partition IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_unsort()
-    """,
-    # A slot that somebody may wait for is free, whoever freed it. Only jobs claimed within limits have a partition.
-    # Once in a transaction is enough: who falls asleep meanwhile looks again when the transactions of then have ended.
-    """
-    CREATE OR REPLACE FUNCTION {schema}.oban_jobs_freed() RETURNS trigger LANGUAGE plpgsql AS $oban$
+    CREATE OR REPLACE FUNCTION {schema}.oban_keep_slot(queue text) RETURNS boolean LANGUAGE plpgsql AS $oban$
     DECLARE
       rung text := coalesce(current_setting('sqla_oban.rung', true), '');
-      entry text := md5(TG_RELID || OLD.queue);  -- a queue of this schema
+      entry text := md5({jobs_literal} || ' ' || queue);  -- a queue of this schema
     BEGIN
-      IF OLD.state <> 'executing' OR NEW.state = 'executing' THEN  -- NEW is NULL where it is deleted
-        RETURN NULL;
+      IF position(entry IN rung) > 0 THEN
+        RETURN false;
       END IF;
-      IF position(entry IN rung) = 0 THEN
-        PERFORM set_config('sqla_oban.rung', rung || entry, true), {schema}.oban_ring(OLD.queue);
-      END IF;
-      RETURN NULL;
+      PERFORM set_config('sqla_oban.rung', rung || entry, true);
+      RETURN true;
     END
     $oban$
     """,
-    """
-    CREATE OR REPLACE TRIGGER oban_jobs_freed AFTER UPDATE OF state ON {schema}.oban_jobs FOR EACH ROW
-      WHEN (OLD.partition IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_freed()
-    """,
-    """
-    CREATE OR REPLACE TRIGGER oban_jobs_freed_by_delete AFTER DELETE ON {schema}.oban_jobs FOR EACH ROW
-      WHEN (OLD.partition IS NOT NULL) EXECUTE FUNCTION {schema}.oban_jobs_freed()
-    """,
 )
+
+CHANGE = """
+      IF OLD.partition = NEW.partition AND NEW.state <> 'executing' AND (OLD.partition = '' OR OLD.queue <> NEW.queue
+          OR OLD.worker <> NEW.worker OR OLD.args IS DISTINCT FROM NEW.args OR OLD.meta IS DISTINCT FROM NEW.meta) THEN
+        NEW.partition := NULL;
+      END IF;
+"""
+"""Whoever changes what a partition is made of, or sends a job to another queue, leaves the rest to the next claim. In a
+queue without partitions the mark is of use only while the job executes."""
+CHANGED = """
+      IF OLD.partition IS NOT NULL AND OLD.state = 'executing' AND NEW.state <> 'executing' THEN
+        PERFORM {schema}.oban_ring_for_slot(OLD.queue);
+      END IF;
+"""
+"""A slot that somebody may wait for is free, whoever freed it. Only jobs claimed within limits have a partition."""
+DELETED = """
+      IF OLD.partition IS NOT NULL AND OLD.state = 'executing' THEN
+        PERFORM {schema}.oban_ring_for_slot(OLD.queue);
+      END IF;
+"""
 
 UPGRADE = (*TABLES, *PARTITIONS, *RATES, *CLAIM)
 
 FUNCTIONS = (
-    *("oban_partition", "oban_sort", "oban_jobs_unsort", "oban_jobs_freed"),
+    *("oban_partition", "oban_sort", "oban_ring_for_slot", "oban_keep_slot"),
     *("oban_limit_lock", "oban_rate", "oban_rate_of", "oban_rate_spend", "oban_consume", "oban_claim_within"),
-)
-TRIGGERS = (
-    Trigger("oban_jobs_unsort", "a job that changes keeps its old partition"),
-    Trigger("oban_jobs_freed", "nobody is woken by a slot that is freed"),
-    Trigger("oban_jobs_freed_by_delete", "nobody is woken by a slot that is freed"),
 )
 
 DOWNGRADE = """
-      DROP TRIGGER oban_jobs_freed_by_delete ON {schema}.oban_jobs;
-      DROP TRIGGER oban_jobs_freed ON {schema}.oban_jobs;
-      DROP TRIGGER oban_jobs_unsort ON {schema}.oban_jobs;
       DROP FUNCTION {schema}.oban_claim_within(text, text, bigint, text[], smallint[], text[], bigint[], integer[],
         text[], boolean, integer, jsonb, text, text, boolean, bigint);
       DROP FUNCTION {schema}.oban_consume(text, text, double precision, jsonb);
@@ -145,8 +139,8 @@ DOWNGRADE = """
       DROP FUNCTION {schema}.oban_rate_spend(text, text, double precision, double precision, jsonb);
       DROP FUNCTION {schema}.oban_rate(timestamp[], double precision[], timestamp, double precision, jsonb);
       DROP FUNCTION {schema}.oban_limit_lock(text);
-      DROP FUNCTION {schema}.oban_jobs_freed();
-      DROP FUNCTION {schema}.oban_jobs_unsort();
+      DROP FUNCTION {schema}.oban_ring_for_slot(text);
+      DROP FUNCTION {schema}.oban_keep_slot(text);
       DROP FUNCTION {schema}.oban_sort(text, text[], integer);
       DROP FUNCTION {schema}.oban_partition(text[], text, jsonb, jsonb);
       DROP TABLE {schema}.oban_rates;

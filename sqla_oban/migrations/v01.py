@@ -1,15 +1,11 @@
 """Version 1: Oban's tables, our indexes, and the wake-up trigger. Frozen: later versions change it, this file stays.
 
-What features need of a row is done by triggers whose WHEN asks for no more than whether the row uses the feature; the
-rest is asked by their functions. PostgreSQL reads the text of each WHEN again for each statement, so that long ones
-would cost all jobs more than anything else here.
-
 Table, column, type and check names are Oban's own, so that its other clients can share them. Every name is
 qualified with `{schema}`: the trigger runs under the search_path of whoever inserts. Tables that another Oban library
 made are adopted (`adoption.py`), so whatever may be there already is made only if it is not.
 """
 
-from sqla_oban.migrations import batches, chains, limits, unique, waiting, workflows
+from sqla_oban.migrations import batches, chains, features, limits, notes, unique, waiting, workflows
 from sqla_oban.migrations.adoption import BEGUN, GIVE_BACK, IS_OURS, OBSTACLE, take_over
 from sqla_oban.migrations.version import Index, Trigger, Version
 
@@ -28,6 +24,7 @@ OWN_COLUMNS = (
     *waiting.COLUMNS,
     *chains.COLUMNS,
     *batches.COLUMNS,
+    *features.COLUMNS,
 )
 """Columns of `oban_jobs` that Oban does not have, with their types: nullable, since its libraries do not know them."""
 
@@ -210,17 +207,18 @@ UPGRADE = (
     CREATE OR REPLACE TRIGGER oban_jobs_wake AFTER INSERT ON {schema}.oban_jobs
       REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION {schema}.oban_jobs_wake()
     """,
-    *(*unique.UPGRADE, *limits.UPGRADE, *workflows.UPGRADE, *waiting.UPGRADE, *chains.UPGRADE, *batches.UPGRADE),
+    *(*unique.UPGRADE, *limits.UPGRADE, *waiting.UPGRADE, *chains.UPGRADE, *batches.UPGRADE),
+    *(*notes.UPGRADE, *workflows.UPGRADE, *features.UPGRADE),
 )
 
-PARTS = (unique, limits, workflows, waiting, chains, batches)
+PARTS = (unique, limits, workflows, waiting, chains, batches, notes, features)
 FUNCTIONS = (
     *("oban_wake_key", "oban_hush_key", "oban_ring", "oban_signal", "oban_jobs_wake"),
     *(function for part in PARTS for function in part.FUNCTIONS),
 )
 TRIGGERS = (
     Trigger("oban_jobs_wake", "nobody is woken by a new job"),
-    *(trigger for part in PARTS for trigger in part.TRIGGERS),
+    *(*notes.TRIGGERS, *features.TRIGGERS),
 )
 
 # One statement, because nothing of it may be done where the tables are not ours: a script may run a second time.
@@ -233,8 +231,8 @@ DOWNGRADE = (
       IF NOT {IS_OURS} THEN
         RETURN;
       END IF;
-      {batches.DOWNGRADE}{chains.DOWNGRADE}{limits.DOWNGRADE}
-      {waiting.DOWNGRADE}{workflows.DOWNGRADE}{unique.DOWNGRADE}
+      {features.DOWNGRADE}{workflows.DOWNGRADE}{notes.DOWNGRADE}
+      {batches.DOWNGRADE}{chains.DOWNGRADE}{limits.DOWNGRADE}{waiting.DOWNGRADE}{unique.DOWNGRADE}
       DROP TABLE {{schema}}.oban_crons;
       DROP TABLE {{schema}}.oban_queues;
       DROP TRIGGER oban_jobs_wake ON {{schema}}.oban_jobs;

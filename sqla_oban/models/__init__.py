@@ -9,6 +9,7 @@ from sqla_oban.models.cron import Cron
 from sqla_oban.models.graph import After, Ending
 from sqla_oban.models.job import Job, JobMixin
 from sqla_oban.models.models import Models, Scope, make_models, table_of, workflow_of
+from sqla_oban.models.note import NOTES
 from sqla_oban.models.owned import owned
 from sqla_oban.models.peer import Peer, PeerMixin
 from sqla_oban.models.producer import Producer
@@ -20,6 +21,7 @@ OWNED = owned(metadata)
 """What the library makes of each table, taken before a host can add to it."""
 
 __all__ = [
+    "NOTES",
     "OWNED",
     "After",
     "Batch",

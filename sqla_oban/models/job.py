@@ -114,6 +114,7 @@ class JobMixin:
     chain_hold: Mapped[bool | None] = mapped_column(Boolean, sort_order=-10)
     chain_waits: Mapped[bool | None] = mapped_column(Boolean, sort_order=-10)
     batch_id: Mapped[UUID | None] = mapped_column(Uuid, sort_order=-10)
+    featured: Mapped[bool | None] = mapped_column(Boolean, sort_order=-10)
 
     def __init__(
         self,

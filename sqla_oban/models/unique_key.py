@@ -6,8 +6,10 @@ from sqla_oban.models.entity import Entity, entities
 from sqla_oban.states import JobState
 from sqla_oban.unique import BITS
 
-_BIT = " ".join(f"WHEN '{state.value}' THEN {bit}" for state, bit in BITS.items())
-HELD: Final = "{job}unique_key IS NOT NULL AND ({job}unique_states & CASE {job}state " + _BIT + " END) <> 0"
+HELD: Final = (
+    "{job}unique_key IS NOT NULL AND ({job}unique_states & "
+    "(1 << array_position('{{" + ",".join(BITS) + "}}', {job}state) - 1)) <> 0"
+)
 """Whether a row keeps others of its key out, in SQL: the predicate of the unique index.
 
 INVARIANT: no two rows of which this is true have the same key. The index says so; all else is there so that nobody ever

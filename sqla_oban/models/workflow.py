@@ -7,7 +7,6 @@ from typing import Any, ClassVar, TypeVar, cast
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     Connection,
     Identity,
@@ -19,7 +18,6 @@ from sqlalchemy import (
     event,
     func,
     text,
-    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, Mapper, declared_attr, mapped_column, validates
@@ -73,19 +71,6 @@ def edges_of(home: MetaData, schema: str | None = None) -> Table:
 
 
 EDGES = edges_of(metadata)
-NOTES = Table(
-    "oban_workflow_notes",
-    metadata,
-    Column("xid", BigInteger, nullable=False),
-    Column("workflow_id", BigInteger, nullable=False),
-    Column("job_id", BigInteger, nullable=False),
-    Column("deleted_as", Text),
-    Column("rings", Boolean, nullable=False, server_default=true()),
-    Index(conv("oban_workflow_notes_xid_index"), "xid"),
-    prefixes=["UNLOGGED"],
-    info={"sqla_oban": 1},
-)
-"""What a transaction has to settle before it commits; see `migrations/workflows.py`."""
 
 
 class WorkflowMixin:

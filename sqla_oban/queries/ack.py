@@ -74,6 +74,7 @@ class Ack(NamedTuple):
         return self[2:] == NOTHING_ELSE
 
 
+NOTHING: Final[ColumnElement[bool]] = true()
 NOTHING_ELSE = (JobState.COMPLETED, None, None, False, None)
 
 
@@ -93,6 +94,8 @@ def ack(*, skip_locked: bool = True) -> Executable:
     Rows that somebody else has locked are passed over, so that one forgotten transaction does not hold up the
     outcomes of a whole node; `STILL_EXECUTING` tells them from those that came late. `SETTLE` waits for them: it is
     part of a worker's own transaction, which has nobody else to hold up.
+
+    What is to run again may do so for a signal, which may have come by now: the triggers are to look.
 
     Each outcome looks for its own row, in a subquery that the planner cannot join in another way: it believes that
     next to no job executes, and would read the table from end to end for that.
@@ -128,6 +131,7 @@ def ack(*, skip_locked: bool = True) -> Executable:
             scheduled_at=case((held.c.delay.is_(None), JOBS.c.scheduled_at), else_=now() + seconds(held.c.delay)),
             errors=case((held.c.error.is_(None), JOBS.c.errors), else_=with_error(cast(held.c.error, Text))),
             meta=case((held.c.meta.is_(None), meta), else_=object_or_empty(meta).op("||")(cast(held.c.meta, JSONB))),
+            featured=case((held.c.state == constant("scheduled"), true()), else_=JOBS.c.featured),
             **{
                 f"{ended}_at": case((held.c.state == constant(ended), now()), else_=JOBS.c[f"{ended}_at"])
                 for ended in ("completed", "discarded", "cancelled")
@@ -137,7 +141,7 @@ def ack(*, skip_locked: bool = True) -> Executable:
     )
 
 
-def complete(*, alone: bool = False) -> ReturningUpdate[Any]:
+def complete(*, alone: bool = False, after: ColumnElement[bool] = NOTHING) -> ReturningUpdate[Any]:
     """Writes outcomes of which nothing is to be said but that the job is completed, as `ack` would.
 
     That is what most are, and it takes three quarters of the time. Rows that are locked, or whose cancellation was
@@ -145,6 +149,7 @@ def complete(*, alone: bool = False) -> ReturningUpdate[Any]:
 
     Args:
         alone: pass over those, too, for whose end another job may wait; to release that takes locks.
+        after: what is asked once, before any row is looked at; nothing is written if it is false.
     """
     done = parallel("done", ATTEMPT)
     waited_for = or_(*(JOBS.c[part].is_not(None) for part in ("chain_key", "workflow_id", "batch_id")))
@@ -159,7 +164,7 @@ def complete(*, alone: bool = False) -> ReturningUpdate[Any]:
         .correlate(done)
         .lateral("row")
     )
-    held = select(row.c.id).select_from(done.join(row, true())).cte("held").prefix_with("MATERIALIZED")
+    held = select(row.c.id).select_from(done.join(row, true())).where(after).cte("held").prefix_with("MATERIALIZED")
     return (
         update(JOBS)
         .where(JOBS.c.id == held.c.id)

@@ -46,14 +46,17 @@ def claim_within(schema: str | None) -> Executable:
     It first completes the executions `ids`, `attempted_ats`, as `COMPLETE` does: at a limit there is room only where a
     job has ended, so that two commits would follow each other for what one can do. PostgreSQL runs `ended` to its end
     before it calls the function, because the count is an argument of it; and what a function reads is read anew, the
-    changes of the statement that calls it included. Jobs for whose end others wait are passed over: no lock of theirs
+    changes of the statement that calls it included. Nobody is rung for the slots that this frees, before it is known
+    whether they are in use again. Jobs for whose end others wait are passed over: no lock of theirs
     is ever waited for with the queue's.
     """
-    ended = complete(alone=True).cte("ended")
+    queue = _given("of_queue", Text)
+    kept = select(home_function(schema, "oban_keep_slot", queue).is_not(None)).scalar_subquery()
+    ended = complete(alone=True, after=kept).cte("ended")
     claimed = home_function(
         schema,
         "oban_claim_within",
-        *(_given("of_runners", Text), _given("of_queue", Text), _given("demand", BigInteger)),
+        *(_given("of_runners", Text), queue, _given("demand", BigInteger)),
         *(_given("holder", ARRAY(Text)), _given("after_priorities", ARRAY(SmallInteger))),
         *(_given("after_moments", ARRAY(Text)), _given("after_ids", ARRAY(BigInteger))),
         *(_given("below", ARRAY(Integer)), _given("spec", ARRAY(Text)), _given("burst", Boolean)),

@@ -27,7 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from sqla_oban.models import Workflow
-from sqla_oban.models.workflow import EDGES, NOTES
+from sqla_oban.models.note import NOTES
+from sqla_oban.models.workflow import EDGES
 from sqla_oban.outcomes import RESULT
 from sqla_oban.queries.expressions import JOBS, constant, in_states, literal, now, object_or_empty, parallel, seconds
 from sqla_oban.queries.retry import MOST_ATTEMPTS, without_request
@@ -197,5 +198,5 @@ def of_live_workflow() -> ColumnElement[bool]:
     )
 
 
-SETTLE_NOW = text("SELECT oban_workflow_settle()")
+SETTLE_NOW = text("SELECT oban_settle()")
 PLACES = places()

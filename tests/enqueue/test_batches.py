@@ -26,6 +26,7 @@ from sqla_oban import (
 from sqla_oban.errors import InvalidEntity, InvalidJob, InvalidSelection
 from sqla_oban.maintenance.mender import FIRST
 from sqla_oban.queries.batches import forget_batches, mend_batches
+from sqla_oban.queries.workflow import SETTLE_NOW
 from sqla_oban.telemetry.events import JobFinished
 from sqla_oban.testing import drain
 from tests.enqueue.conftest import Run, every_session
@@ -191,12 +192,15 @@ async def test_whoever_ends_the_jobs_the_callback_is_made(engine: AsyncEngine, e
     assert await called(engine) == ["exhausted"]
 
 
-async def test_of_two_that_end_the_last_two_jobs_the_second_makes_the_callback(engine: AsyncEngine) -> None:
+async def test_of_two_that_commit_the_ends_of_the_last_two_jobs_the_second_makes_the_callback(
+    engine: AsyncEngine,
+) -> None:
     await add(engine, Batch([work.new(), work.new()], exhausted=tell.new("exhausted")))
     await run(engine, "UPDATE oban_jobs SET state = 'executing', attempt = 1")
     ending = "UPDATE oban_jobs SET state = 'completed' WHERE id = "
     async with engine.begin() as first:
         await first.execute(text(f"{ending} 1"))
+        await first.execute(SETTLE_NOW)  # as its commit begins
 
         async def second() -> None:
             await run(engine, f"{ending} 2")

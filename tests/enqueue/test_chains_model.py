@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from sqla_oban import Chain, Job, insert_all
 from sqla_oban.queries.chains import mend_chains
+from sqla_oban.queries.workflow import SETTLE_NOW
 from tests.machine import run_machine
 
 ROWS = text("SELECT id, chain_key, chain_hold, chain_waits, CAST(state AS text) AS state FROM oban_jobs ORDER BY id")
@@ -93,7 +94,8 @@ class Chained(RuleBasedStateMachine):
         if row.id in written or old is None or old.state == row.state:
             return  # a row that others committed meanwhile is new here
         if waits(old) and occupies(row):
-            ahead = [one for one in after if one.chain_key == row.chain_key and waits(one) and one.id < row.id]
+            waited = {one.id for one in before.values() if one.chain_key == row.chain_key and waits(one)}
+            ahead = [one for one in after if one.id in waited and waits(one) and one.id < row.id]
             assert ahead == [], "invariant 3"
             return
         raise AssertionError(f"invariant 4: {old} became {row}")
@@ -174,8 +176,16 @@ class Chained(RuleBasedStateMachine):
 
         self.step(at, work)
 
-    @rule(at=sides)
-    def commit(self, at: int) -> None:
+    @rule(at=sides, looked=st.booleans())
+    def commit(self, at: int, *, looked: bool = False) -> None:
+        """What the commit brings about can be looked at by having it done right before."""
+
+        def work(side: Session, _: Any) -> list[int]:
+            side.execute(SETTLE_NOW)
+            return []
+
+        if looked:
+            self.step(at, work)
         self.sides[at].commit()
         self.rows(self.observer)
 

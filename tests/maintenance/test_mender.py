@@ -39,9 +39,9 @@ async def test_a_runner_is_woken_for_what_is_released(engine: AsyncEngine, start
 async def test_the_leader_settles_what_was_not(engine: AsyncEngine, start: Any, events: Recorder) -> None:
     workflow = await stored(engine)
     async with engine.begin() as connection:  # as a transaction that held the row and gave it back
-        await connection.execute(text("ALTER TABLE oban_jobs DISABLE TRIGGER oban_jobs_workflow_update"))
+        await connection.execute(text("ALTER TABLE oban_jobs DISABLE TRIGGER oban_jobs_update"))
         await connection.execute(text("UPDATE oban_jobs SET state = 'completed' WHERE workflow_name = 'first'"))
-        await connection.execute(text("ALTER TABLE oban_jobs ENABLE TRIGGER oban_jobs_workflow_update"))
+        await connection.execute(text("ALTER TABLE oban_jobs ENABLE TRIGGER oban_jobs_update"))
     assert [one.state for one in await jobs(engine)] == ["completed", "suspended"]
     await start(queues={"other": 1}, mender=MenderSettings(interval=0.1))
     (mended, *_) = await events.wait_for(WorkflowsMended)

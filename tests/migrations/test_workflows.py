@@ -9,7 +9,6 @@ INVARIANT 4: what a transaction held and gave back unchanged is released by the 
 """
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,8 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from sqlalchemy import URL, Connection, Engine, create_engine, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
 from sqla_oban import Job, Workflow
@@ -48,14 +46,6 @@ def mend(connection: Connection) -> set[int]:
         if looked < 2:
             return found
         key = {"moment": moment, "id": last}
-
-
-@pytest.fixture
-def sync_engine(engine: AsyncEngine, database_url: URL) -> Iterator[Engine]:
-    """After `engine`, which empties the tables."""
-    made = create_engine(database_url.set(drivername="postgresql+psycopg"), pool_size=10)
-    yield made
-    made.dispose()
 
 
 @dataclass
@@ -253,7 +243,7 @@ def test_of_two_that_end_the_last_dependencies_at_once_the_second_releases(sync_
     with sync_engine.connect() as one, sync_engine.connect() as other:
         complete(one, workflow, "a")
         complete(other, workflow, "b")
-        one.execute(text("SELECT oban_workflow_settle()"))  # as its commit begins
+        one.execute(text("SELECT oban_settle()"))  # as its commit begins
         committing = threading.Thread(target=other.commit)
         committing.start()
         waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
@@ -317,7 +307,7 @@ def test_what_a_savepoint_takes_back_is_not_missed_at_the_commit(sync_engine: En
         savepoint = connection.begin_nested()
         complete(connection, workflow, "b")
         if lost == "the first end, settled":
-            connection.execute(text("SELECT oban_workflow_settle()"))
+            connection.execute(text("SELECT oban_settle()"))
         savepoint.rollback()
         for name in {"a", "b"} - ({"a"} if lost == "an end between" else set()):
             complete(connection, workflow, name)
@@ -329,7 +319,7 @@ def test_what_is_noted_after_a_settlement_is_settled_as_well(sync_engine: Engine
     with sync_engine.begin() as connection:
         complete(connection, workflow, "a")
         savepoint = connection.begin_nested()
-        connection.execute(text("SELECT oban_workflow_settle()"))
+        connection.execute(text("SELECT oban_settle()"))
         savepoint.rollback()  # what was settled is to be settled again
         connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
         connection.execute(text("SET CONSTRAINTS ALL DEFERRED"))
@@ -339,7 +329,7 @@ def test_what_is_noted_after_a_settlement_is_settled_as_well(sync_engine: Engine
 
 def test_a_transaction_is_settled_once_however_many_jobs_it_ends(sync_engine: Engine) -> None:
     workflow, other = joined(sync_engine), joined(sync_engine)
-    ringing = text("SELECT count(*), count(*) FILTER (WHERE rings) FROM oban_workflow_notes")
+    ringing = text("SELECT count(*), count(*) FILTER (WHERE rings) FROM oban_notes")
     with sync_engine.begin() as connection:
         for one in (workflow, other):
             ids = [one.jobs[name].id for name in ("a", "b")]
@@ -408,7 +398,7 @@ def fan_in(engine: Engine, width: int) -> Workflow:
 def buffers_of_an_end(engine: Engine, workflow: Workflow, name: str) -> int:
     with engine.begin() as connection:
         complete(connection, workflow, name)
-        explain = text("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT oban_workflow_settle()")
+        explain = text("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT oban_settle()")
         plan = connection.execute(explain).scalar_one()[0]["Plan"]
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
@@ -438,7 +428,7 @@ def test_edges_are_written_only_when_they_break_or_are_whole_again(sync_engine: 
         ):
             before = connection.scalar(places)
             connection.execute(text(statement), {"id": workflow.jobs["a"].id})
-            connection.execute(text("SELECT oban_workflow_settle()"))
+            connection.execute(text("SELECT oban_settle()"))
             assert (connection.scalar(places) != before) is writes, statement
 
 
@@ -447,8 +437,8 @@ def test_jobs_without_a_workflow_leave_no_notes_and_nothing_is_kept_of_others(sy
     with sync_engine.begin() as connection:
         connection.execute(text("INSERT INTO oban_jobs (worker) VALUES ('w')"))
         connection.execute(text("UPDATE oban_jobs SET state = 'completed' WHERE workflow_id IS NULL"))
-        assert connection.scalar(text("SELECT count(*) FROM oban_workflow_notes")) == 0
+        assert connection.scalar(text("SELECT count(*) FROM oban_notes")) == 0
         complete(connection, workflow, "a")
-        assert connection.scalar(text("SELECT count(*) FROM oban_workflow_notes")) == 1
+        assert connection.scalar(text("SELECT count(*) FROM oban_notes")) == 1
     with sync_engine.connect() as connection:
-        assert connection.scalar(text("SELECT count(*) FROM oban_workflow_notes")) == 0
+        assert connection.scalar(text("SELECT count(*) FROM oban_notes")) == 0

@@ -80,12 +80,9 @@ INDEXES = {
     "oban_jobs_cancelled_at_index": "USING btree (cancelled_at) WHERE (state = 'cancelled'::oban_job_state)",
     "oban_jobs_discarded_at_index": "USING btree (discarded_at) WHERE (state = 'discarded'::oban_job_state)",
     "oban_jobs_unique_key_index": (
-        "USING btree (unique_key) WHERE ((unique_key IS NOT NULL) AND (((unique_states)::integer & CASE state "
-        "WHEN 'available'::oban_job_state THEN 1 WHEN 'scheduled'::oban_job_state THEN 2 "
-        "WHEN 'suspended'::oban_job_state THEN 4 WHEN 'executing'::oban_job_state THEN 8 "
-        "WHEN 'retryable'::oban_job_state THEN 16 WHEN 'completed'::oban_job_state THEN 32 "
-        "WHEN 'discarded'::oban_job_state THEN 64 WHEN 'cancelled'::oban_job_state THEN 128 "
-        "ELSE NULL::integer END) <> 0))"
+        "USING btree (unique_key) WHERE ((unique_key IS NOT NULL) AND (((unique_states)::integer & "
+        "(1 << (array_position('{available,scheduled,suspended,executing,retryable,completed,discarded,cancelled}'"
+        "::oban_job_state[], state) - 1))) <> 0))"
     ),
     "oban_jobs_workflow_index": "USING btree (workflow_id, workflow_name) WHERE (workflow_id IS NOT NULL)",
     "oban_jobs_live_workflow_index": (
@@ -156,7 +153,7 @@ def test_what_is_only_about_the_present_is_unlogged(connection: Connection) -> N
         "oban_rates": "p",
         "oban_workflows": "p",
         "oban_workflow_edges": "p",
-        "oban_workflow_notes": "u",
+        "oban_notes": "u",
         "oban_batches": "p",
     }
 
