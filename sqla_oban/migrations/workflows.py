@@ -109,7 +109,7 @@ UPGRADE = (
     END
     $oban$
     """,
-    # What the notes say of workflows. Planned as `oban_settle` says: cheap joins only, and by the order of an index.
+    # What the notes say of workflows.
     """
     CREATE OR REPLACE FUNCTION {schema}.oban_workflow_settle(notes {schema}.oban_notes[]) RETURNS void
     LANGUAGE plpgsql AS $oban$

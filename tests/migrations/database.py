@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
@@ -37,3 +38,16 @@ def things_in(connection: Connection, schema: str = "public") -> list[str]:
         UNION SELECT typname FROM pg_type WHERE typnamespace = (SELECT oid FROM pg_namespace WHERE nspname = :schema)
     """
     return sorted(connection.scalars(text(names), {"schema": schema}))
+
+
+NOTED = text(
+    "SELECT count(*), "
+    "nullif(current_setting('sqla_oban.noted_' || CAST(CAST('oban_jobs' AS regclass) AS oid), true), '') "
+    "FROM oban_notes"
+)
+
+
+def noted(connection: Connection) -> int:
+    """How many notes a transaction has made: rows, and what stands in the setting behind the mark of the first."""
+    rows, setting = connection.execute(NOTED).one()
+    return int(rows) + len(json.loads(f"[{setting or 0}]")) - 1

@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from sqla_oban import Batch, Job, Workflow
+from tests.migrations.database import noted
 
 END = text("UPDATE oban_jobs SET state = 'completed' WHERE id = ANY(:ids)")
 ADVISORY = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
@@ -21,10 +22,6 @@ def states(engine: Engine) -> dict[str, str]:
     with engine.connect() as connection:
         found = text("SELECT coalesce(tags[1], worker), CAST(state AS text) FROM oban_jobs")
         return {row[0]: row[1] for row in connection.execute(found)}
-
-
-def notes(connection: Connection) -> int:
-    return int(connection.scalar(text("SELECT count(*) FROM oban_notes")) or 0)
 
 
 def one_of_each(engine: Engine) -> list[int]:
@@ -50,12 +47,12 @@ def test_all_follows_at_the_commit_and_nothing_before(sync_engine: Engine, befor
         if before:
             connection.execute(text(before))
         connection.execute(END, {"ids": ids})
-        assert notes(connection) == 3
+        assert noted(connection) == 3
         assert connection.scalar(text(ADVISORY)) == 0, "nobody waits for a transaction that has not begun to commit"
     found = states(sync_engine)
     assert found["next in the workflow"] == found["next in the chain"] == found["callback"] == "available"
     with sync_engine.connect() as connection:
-        assert notes(connection) == 0
+        assert noted(connection) == 0
 
 
 def test_who_asks_for_it_in_the_middle_has_it_done_then_and_what_comes_later_as_well(sync_engine: Engine) -> None:
@@ -63,9 +60,9 @@ def test_who_asks_for_it_in_the_middle_has_it_done_then_and_what_comes_later_as_
     with sync_engine.begin() as connection:
         connection.execute(END, {"ids": [first]})
         connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
-        assert notes(connection) == 0
+        assert noted(connection) == 0
         connection.execute(END, {"ids": [turn, member]})
-        assert notes(connection) == 2
+        assert noted(connection) == 2
     found = states(sync_engine)
     assert found["next in the workflow"] == found["next in the chain"] == found["callback"] == "available"
 
@@ -76,8 +73,22 @@ def test_the_same_news_of_a_batch_are_noted_once(sync_engine: Engine) -> None:
     with sync_engine.begin() as connection:
         connection.execute(text("UPDATE oban_jobs SET state = 'retryable' WHERE id = :id"), {"id": members[0].id})
         connection.execute(END, {"ids": [one.id for one in members]})
-        assert notes(connection) == 2
+        assert noted(connection) == 2
     assert states(sync_engine) == {"of the batch": "completed", "callback": "available", "failed": "available"}
+
+
+def test_what_does_not_fit_the_setting_is_settled_as_well(sync_engine: Engine) -> None:
+    chains = [[Job(worker="chained", args={"n": n}, chain="n") for _ in range(2)] for n in range(100)]
+    store(sync_engine, *(one for chain in chains for one in chain))
+    with sync_engine.begin() as connection:
+        connection.execute(END, {"ids": [turn.id for turn, _ in chains]})
+        rows = connection.scalar(text("SELECT count(*) FROM oban_notes")) or 0
+        assert noted(connection) == 100
+        assert 1 < rows < 100
+        assert connection.scalar(text("SELECT count(*) FROM oban_notes WHERE rings")) == 1
+    with sync_engine.connect() as connection:
+        left = text("SELECT count(*) FROM oban_jobs WHERE state = 'suspended'")
+        assert (noted(connection), connection.scalar(left)) == (0, 0)
 
 
 CANCELS_THE_OTHERS = """
