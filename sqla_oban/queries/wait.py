@@ -1,6 +1,6 @@
 """Wait for the end of jobs: say so in the row, and look.
 
-Who waits marks the job with the moment until which he does. A trigger (`oban_jobs_ended`) then tells of its end,
+Who waits marks the job with the moment until which he does. A trigger (`migrations/waiting.py`) then tells of its end,
 whoever brings that about, in the transaction that does. No end is missed, and none is waited for in vain:
 
 1. the mark is committed: with the job itself, or by an UPDATE that finds it unfinished;
