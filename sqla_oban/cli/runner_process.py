@@ -51,7 +51,9 @@ class RunnerProcess:
 
     async def is_up(self) -> bool:
         """Wait until it runs or has ended; which of the two."""
-        return await self._reader.read(1) == UP
+        with contextlib.suppress(ConnectionResetError):  # it has ended without hearing what it was told
+            return await self._reader.read(1) == UP
+        return False
 
     def stop(self) -> None:
         """Have it let its jobs end, and end."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import signal
 from collections.abc import Sequence
 
 from sqla_oban.backoff import reconnect
@@ -15,6 +16,8 @@ STEADY = 60.0
 """Seconds after which a runner that dies had not died of its start."""
 LONGEST = 30.0
 """Seconds at most until a runner that dies again and again is started again."""
+UNHEARD = (-signal.SIGTERM, -signal.SIGINT)
+"""How a runner ends that is sent a signal, as by a service manager that sends it to all, before it listens to any."""
 
 
 class Supervisor:
@@ -77,7 +80,7 @@ class Supervisor:
     async def _ended(self, runner: RunnerProcess) -> int:
         code = await runner.ended()
         self._runners.discard(runner)
-        return code
+        return 0 if self._stopping.is_set() and code in UNHEARD else code
 
     def _asked(self) -> None:
         self._signals += 1

@@ -64,21 +64,24 @@ class Pruner(Service):
         self._aged = {state: aged(state) for state in FINAL}
         self._surplus = {state: surplus(state) for state in FINAL}
         self._prune = {state: prune(state) for state in FINAL}
+        self._deleted = 0
 
     async def tick(self) -> None:
         """Delete batch after batch, until nothing is left that is old enough or too much."""
-        count = 0
-        for one in self._sweeps:
-            count += await self._prune_aged(one)
-            for scope in one.scopes:
-                count += await self._prune_surplus(one.state, scope)
-        if count:
-            telemetry.emit(JobsPruned(node=self.node, count=count))
+        self._deleted = 0
+        try:
+            for one in self._sweeps:
+                await self._prune_aged(one)
+                for scope in one.scopes:
+                    await self._prune_surplus(one.state, scope)
+        finally:  # a turn that fails has deleted what it had come to
+            if self._deleted:
+                telemetry.emit(JobsPruned(node=self.node, count=self._deleted))
 
-    async def _prune_aged(self, one: Sweep) -> int:
+    async def _prune_aged(self, one: Sweep) -> None:
         if time.monotonic() - one.rewound > REWIND:
             one.cursor, one.rewound = START, time.monotonic()
-        count = refused = 0
+        refused = 0
         passed_over = one.cursor != START
         while one.ages["youngest"] < FOREVER and self._may_go_on(refused):
             at, id_ = one.cursor
@@ -86,7 +89,7 @@ class Pruner(Service):
             rows = [Ended._make(row) for row in await self._link.execute(self._aged[one.state], asked)]
             old = [row.id for row in rows if row.is_old]
             deleted = await self._delete(one.state, old)
-            count, refused = count + len(deleted), refused + len(old) - len(deleted)
+            refused += len(old) - len(deleted)
             passed_over = passed_over or len(deleted) < len(rows)
             if rows:
                 one.cursor = (rows[-1].at, rows[-1].id)
@@ -95,19 +98,15 @@ class Pruner(Service):
         if not passed_over:
             one.cursor = START
         self._warn(one.state, refused)
-        return count
 
-    async def _prune_surplus(self, state: JobState, scope: dict[str, Any]) -> int:
-        count = 0
+    async def _prune_surplus(self, state: JobState, scope: dict[str, Any]) -> None:
         while self._may_go_on(0):
             asked = {**scope, "batch": self._batch}
             ids = [row[0] for row in await self._link.execute(self._surplus[state], asked)]
             deleted = await self._delete(state, ids)
-            count += len(deleted)
             self._warn(state, len(ids) - len(deleted))
             if len(ids) < self._batch or len(deleted) < len(ids):
                 break
-        return count
 
     def _may_go_on(self, refused: int) -> bool:
         return self._leader.is_leader and not self.stopping and refused < MOST_KEPT
@@ -117,12 +116,15 @@ class Pruner(Service):
         if not ids:
             return set()
         try:
-            return {row[0] for row in await self._link.execute(self._prune[state], {"ids": ids})}
+            deleted = {row[0] for row in await self._link.execute(self._prune[state], {"ids": ids})}
         except Exception as error:
             if not concerns_a_row(error):
                 raise
             if len(ids) == 1:
                 return set()
+        else:
+            self._deleted += len(deleted)
+            return deleted
         half = len(ids) // 2
         return await self._delete(state, ids[:half]) | await self._delete(state, ids[half:])
 

@@ -11,8 +11,8 @@ No signal is lost between the worker's look and the moment when the job is put a
 
 Both lock the row, and whoever is second computes from what the first has committed:
 
-* (3) before (2): the trigger of jobs (`migrations/waiting.py`) sees both the wait and the signal in the row that (2) is about to write,
-  and makes that `available` instead;
+* (3) before (2): the trigger (`migrations/waiting.py`) sees both the wait and the signal in the row that (2) is about
+  to write, and makes that `available` instead;
 * (2) before (3): the signal finds the job parked, for this name and in this execution, and makes it available itself.
 
 A signal for a job in any other state is only kept, and found by the next claim. If the process dies before (2), the

@@ -149,6 +149,18 @@ def test_a_second_signal_ends_the_grace_period(here: Path, database: Any) -> Non
 
 
 @needs_proc
+def test_a_signal_to_all_while_a_runner_starts_is_no_failure(here: Path) -> None:
+    (here / "supervised_app.py").write_text('import time, pathlib; pathlib.Path("begun").touch(); time.sleep(600)')
+    with running(*ARGUMENTS, cwd=here) as command:
+        until((here / "begun").exists, "the first runner to import the application")
+        (runner,) = children(command.process.pid)
+        command.process.terminate()
+        os.kill(runner, signal.SIGTERM)
+        code, complaint = command.end()
+    assert code == 0, complaint
+
+
+@needs_proc
 def test_runners_do_not_outlive_a_supervisor_that_is_killed(here: Path, database: Any) -> None:
     engine, address = database
     with running(*ARGUMENTS, cwd=here, DATABASE=address) as command:
