@@ -7,7 +7,8 @@ after.
 
 So all that follows a change is decided BEFORE the row is written, from the old row and the new. To have others look is
 harmless even if the change does not come about: a notice is a hint, and what is to be settled is noted and asked of the
-rows at the commit (`notes.py`).
+rows at the commit (`notes.py`); only the first failure, cancellation or discard in a batch is believed. A trigger of
+the host's that changes states BEFORE an UPDATE needs a name that sorts before ours.
 """
 
 from sqla_oban.migrations import batches, chains, limits, unique, waiting, workflows

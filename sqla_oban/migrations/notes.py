@@ -9,12 +9,15 @@ lost, stands in `workflows.py`, `chains.py` and `batches.py`.
 2. At the commit, a statement that is its own transaction included, a deferred trigger settles all that the transaction
    has noted: it is fired by the note that `rings`, the first, which has found the setting empty. Who settles empties
    it, when nothing is left; a savepoint that is rolled back takes notes, setting and firing back together. So while
-   there is a note, a firing is due.
+   there is a note, a firing is due. (Whoever says RESET ALL in between loses what was in the setting; for that there is
+   the leader's sweep.)
 3. The note is made before its row is written. So the firing must be a deferred one, even in a transaction that has said
    SET CONSTRAINTS ALL IMMEDIATE: the first note says the opposite.
 4. Locks are taken in one order by all who settle: those of workflows, until none has anything left; then chains by
    their keys; then batches by their ids. They are held from there to the end of the commit only, and never while a
-   transaction is idle.
+   transaction is idle. What remains: a callback or a job of a workflow that enters a chain waits there, with these
+   locks, for a transaction that has enqueued into it; if that also ends a job of the same workflow, the two wait for
+   each other, and PostgreSQL ends one.
 """
 
 from sqla_oban.migrations.version import Trigger
