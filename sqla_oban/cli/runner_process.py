@@ -51,9 +51,10 @@ class RunnerProcess:
 
     async def is_up(self) -> bool:
         """Wait until it runs or has ended; which of the two."""
-        with contextlib.suppress(ConnectionResetError):  # it has ended without hearing what it was told
+        try:
             return await self._reader.read(1) == UP
-        return False
+        except ConnectionResetError:  # it has ended without hearing what it was told
+            return False
 
     def stop(self) -> None:
         """Have it let its jobs end, and end."""

@@ -166,16 +166,16 @@ CHANGE = f"""
       END IF;
 """
 """Not for a release, which takes the mark away by itself."""
-LEFT = f"({OLD['occupies']} OR {OLD['waits']})"
+HAD_A_PLACE = f"({OLD['occupies']} OR {OLD['waits']})"
 CHANGED = f"""
-      IF {LEFT} AND (({NEW["occupies"]} OR {NEW["waits"]}) IS NOT TRUE
+      IF {HAD_A_PLACE} AND (({NEW["occupies"]} OR {NEW["waits"]}) IS NOT TRUE
           OR OLD.chain_key IS DISTINCT FROM NEW.chain_key) THEN
         of_chain := OLD.chain_key;
       END IF;
 """
 """Whoever has waited and does so no longer may have been the one whom a release passed over because he was locked."""
 DELETED = f"""
-      IF {LEFT} THEN
+      IF {HAD_A_PLACE} THEN
         of_chain := OLD.chain_key;
       END IF;
 """

@@ -42,19 +42,20 @@ UPGRADE = (
     CREATE OR REPLACE FUNCTION {schema}.oban_note(relation oid, job bigint, workflow bigint, chain text, batch uuid,
       became text, deleted_as text) RETURNS void LANGUAGE plpgsql AS $oban$
     DECLARE
-      noted text := coalesce(current_setting('sqla_oban.noted_' || relation, true), '');
+      setting CONSTANT text := 'sqla_oban.noted_' || relation;
+      noted CONSTANT text := coalesce(current_setting(setting, true), '');
       more text;
     BEGIN
       IF noted = '' THEN
         SET CONSTRAINTS {schema}.oban_notes_commit DEFERRED;
-        PERFORM set_config('sqla_oban.noted_' || relation, '[0]', true);
+        PERFORM set_config(setting, '[0]', true);
       ELSIF octet_length(noted) < 4000 THEN
         IF workflow IS NULL AND chain IS NULL THEN
           job := NULL;
         END IF;
         more := ',' || jsonb_build_array(job, workflow, chain, batch, became, deleted_as)::text;
         IF job IS NOT NULL OR position(more IN noted) = 0 THEN
-          PERFORM set_config('sqla_oban.noted_' || relation, noted || more, true);
+          PERFORM set_config(setting, noted || more, true);
         END IF;
         RETURN;
       END IF;

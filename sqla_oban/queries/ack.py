@@ -74,7 +74,7 @@ class Ack(NamedTuple):
         return self[2:] == NOTHING_ELSE
 
 
-NOTHING: Final[ColumnElement[bool]] = true()
+ALWAYS: Final[ColumnElement[bool]] = true()
 NOTHING_ELSE = (JobState.COMPLETED, None, None, False, None)
 
 
@@ -141,7 +141,7 @@ def ack(*, skip_locked: bool = True) -> Executable:
     )
 
 
-def complete(*, alone: bool = False, after: ColumnElement[bool] = NOTHING) -> ReturningUpdate[Any]:
+def complete(*, alone: bool = False, after: ColumnElement[bool] = ALWAYS) -> ReturningUpdate[Any]:
     """Writes outcomes of which nothing is to be said but that the job is completed, as `ack` would.
 
     That is what most are, and it takes three quarters of the time. Rows that are locked, or whose cancellation was

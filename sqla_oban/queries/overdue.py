@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqla_oban.models.note import NOTES
 from sqla_oban.models.workflow import EDGES
 from sqla_oban.queries.expressions import JOBS, constant, home_function, in_states
-from sqla_oban.queries.workflow import NOTED, is_first, xid
+from sqla_oban.queries.notes import NOTED, is_first, xid
 from sqla_oban.states import JobState
 
 UPSTREAM = JOBS.alias("upstream")

@@ -21,7 +21,6 @@ from sqlalchemy import (
     not_,
     null,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -31,11 +30,11 @@ from sqla_oban.models.note import NOTES
 from sqla_oban.models.workflow import EDGES
 from sqla_oban.outcomes import RESULT
 from sqla_oban.queries.expressions import JOBS, constant, in_states, literal, now, object_or_empty, parallel, seconds
+from sqla_oban.queries.notes import NOTED, is_first, xid
 from sqla_oban.queries.retry import MOST_ATTEMPTS, without_request
 from sqla_oban.states import UNFINISHED, JobState
 
 WORKFLOWS: Any = Workflow.__table__
-NOTED = ["xid", "workflow_id", "job_id", "rings"]
 LIVE = JOBS.alias("live")
 
 
@@ -166,16 +165,6 @@ def _merged() -> ColumnElement[Any]:
     return object_or_empty(WORKFLOWS.c.context).op("||")(cast(bindparam("values", type_=Text), JSONB))
 
 
-def xid() -> ColumnElement[int]:
-    """The transaction, as it is told by its notes."""
-    return cast(cast(func.pg_current_xact_id(), Text), BigInteger)
-
-
-def is_first() -> ColumnElement[bool]:
-    """Of the notes that one statement makes, one has the transaction settle them."""
-    return func.row_number().over() == literal_column("1")
-
-
 def forget() -> Executable:
     """Deletes workflows, and their edges, that are older than `age` seconds and have no job left."""
     old = WORKFLOWS.c.inserted_at < now() - seconds(bindparam("age", type_=Float(53)))
@@ -198,5 +187,4 @@ def of_live_workflow() -> ColumnElement[bool]:
     )
 
 
-SETTLE_NOW = text("SELECT oban_settle()")
 PLACES = places()

@@ -15,7 +15,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 from sqla_oban.control.sessions import Sessions
 from sqla_oban.errors import InvalidArguments, shown
 from sqla_oban.models import Scope
-from sqla_oban.queries.workflow import SETTLE_NOW
+from sqla_oban.queries.notes import SETTLE_NOW
 from sqla_oban.runner import SqlaOban
 from sqla_oban.workers.providing import Provider
 
@@ -63,7 +63,7 @@ class InSession:
         return Provider(make)
 
     async def run(self, work: Callable[[Session], T]) -> T:
-        """What `work` returns; what its commit would release of workflows is released after it."""
+        """What `work` returns; what its commit would settle is settled after it."""
         return await greenlet_spawn(self._settled, work)
 
     def _settled(self, work: Callable[[Session], T]) -> T:

@@ -150,7 +150,7 @@ def test_a_second_signal_ends_the_grace_period(here: Path, database: Any) -> Non
 
 @needs_proc
 def test_a_signal_to_all_while_a_runner_starts_is_no_failure(here: Path) -> None:
-    (here / "supervised_app.py").write_text('import time, pathlib; pathlib.Path("begun").touch(); time.sleep(600)')
+    (here / "supervised_app.py").write_text('import pathlib, signal; pathlib.Path("begun").touch(); signal.pause()')
     with running(*ARGUMENTS, cwd=here) as command:
         until((here / "begun").exists, "the first runner to import the application")
         (runner,) = children(command.process.pid)

@@ -26,7 +26,7 @@ from sqla_oban import (
 from sqla_oban.errors import InvalidEntity, InvalidJob, InvalidSelection
 from sqla_oban.maintenance.mender import FIRST
 from sqla_oban.queries.batches import forget_batches, mend_batches
-from sqla_oban.queries.workflow import SETTLE_NOW
+from sqla_oban.queries.notes import SETTLE_NOW
 from sqla_oban.telemetry.events import JobFinished
 from sqla_oban.testing import drain
 from tests.enqueue.conftest import Run, every_session

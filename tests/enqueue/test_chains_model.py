@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from sqla_oban import Chain, Job, insert_all
 from sqla_oban.queries.chains import mend_chains
-from sqla_oban.queries.workflow import SETTLE_NOW
+from sqla_oban.queries.notes import SETTLE_NOW
 from tests.machine import run_machine
 
 ROWS = text("SELECT id, chain_key, chain_hold, chain_waits, CAST(state AS text) AS state FROM oban_jobs ORDER BY id")

@@ -44,23 +44,27 @@ async def test_it_deletes_batch_after_batch_until_nothing_old_is_left(
     assert await jobs(engine) == []
 
 
-REFUSES = """
+REFUSES = (
+    """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
       RAISE EXCEPTION 'the disk is full' USING ERRCODE = '53100';
     END
-    $$;
+    $$
+    """,
+    """
     CREATE TRIGGER refuse BEFORE DELETE ON oban_jobs FOR EACH ROW WHEN (OLD.state = 'discarded')
       EXECUTE FUNCTION refuse()
-"""
+    """,
+)
 
 
 async def test_a_turn_that_fails_tells_what_it_had_deleted(engine: AsyncEngine, start: Any, events: Recorder) -> None:
     for state in ("completed", "discarded"):
         await insert(engine, state, 100)
     async with engine.begin() as connection:
-        for statement in REFUSES.split("$$;"):
-            await connection.execute(text(statement + ("$$" if "BEGIN" in statement else "")))
+        for statement in REFUSES:
+            await connection.execute(text(statement))
     try:
         await start(queues={"default": 1}, pruner=PrunerSettings(interval=0.1))
         await events.wait_for(ServiceFailed)

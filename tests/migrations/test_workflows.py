@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from sqla_oban import Job, Workflow
 from sqla_oban.migrations import migrate
+from sqla_oban.queries.notes import SETTLE_NOW
 from sqla_oban.queries.overdue import FROM_THE_FIRST, overdue, undue
 from sqla_oban.queries.workflow import note
 from tests.machine import run_machine
@@ -244,7 +245,7 @@ def test_of_two_that_end_the_last_dependencies_at_once_the_second_releases(sync_
     with sync_engine.connect() as one, sync_engine.connect() as other:
         complete(one, workflow, "a")
         complete(other, workflow, "b")
-        one.execute(text("SELECT oban_settle()"))  # as its commit begins
+        one.execute(SETTLE_NOW)  # as its commit begins
         committing = threading.Thread(target=other.commit)
         committing.start()
         waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
@@ -308,7 +309,7 @@ def test_what_a_savepoint_takes_back_is_not_missed_at_the_commit(sync_engine: En
         savepoint = connection.begin_nested()
         complete(connection, workflow, "b")
         if lost == "the first end, settled":
-            connection.execute(text("SELECT oban_settle()"))
+            connection.execute(SETTLE_NOW)
         savepoint.rollback()
         for name in {"a", "b"} - ({"a"} if lost == "an end between" else set()):
             complete(connection, workflow, name)
@@ -320,7 +321,7 @@ def test_what_is_noted_after_a_settlement_is_settled_as_well(sync_engine: Engine
     with sync_engine.begin() as connection:
         complete(connection, workflow, "a")
         savepoint = connection.begin_nested()
-        connection.execute(text("SELECT oban_settle()"))
+        connection.execute(SETTLE_NOW)
         savepoint.rollback()  # what was settled is to be settled again
         connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
         connection.execute(text("SET CONSTRAINTS ALL DEFERRED"))
@@ -429,7 +430,7 @@ def test_edges_are_written_only_when_they_break_or_are_whole_again(sync_engine: 
         ):
             before = connection.scalar(places)
             connection.execute(text(statement), {"id": workflow.jobs["a"].id})
-            connection.execute(text("SELECT oban_settle()"))
+            connection.execute(SETTLE_NOW)
             assert (connection.scalar(places) != before) is writes, statement
 
 
